@@ -1,0 +1,14 @@
+//! cronmill: schedules and task queues on Redis, in asynq's wire format, for Kubernetes and without it.
+//!
+//! The flow is one way; no later stage is imported by an earlier one:
+//!
+//! ```text
+//! manifest ─► crd ─► schedule entry in Redis ─► scheduler fires a tick ─► queue ─► worker claims
+//!                                                              handler runs ─► finish ─► outcome
+//! ```
+//!
+//! A library user needs [`producer`] to enqueue and [`worker`] to run handlers.
+
+#![forbid(unsafe_code)]
+
+pub mod task;
