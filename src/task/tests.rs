@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use prost::Message as _;
 
 use super::*;
 
@@ -16,7 +15,7 @@ fn start() -> ProtoTimestamp {
     ProtoTimestamp { seconds: 1_700_000_000, nanos: 123_456_789 }
 }
 
-fn assert_golden<M: prost::Message + PartialEq + Default>(value: &M, hex: &str) {
+fn assert_golden<M: prost::Message + PartialEq + Default + std::fmt::Debug>(value: &M, hex: &str) {
     assert_eq!(Bytes::from(value.encode_to_vec()), unhex(hex), "encoding");
     assert_eq!(&M::decode(unhex(hex)).expect("golden bytes decode"), value, "decoding");
 }
