@@ -12,4 +12,6 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+pub mod schedule;
+pub mod scheduler;
 pub mod task;

@@ -1,4 +1,5 @@
 //! What needs a Redis: every operation of the broker, its atomicity and its answers to lost replies.
 
 mod broker;
+mod schedule;
 mod support;
