@@ -146,7 +146,9 @@ pub enum QueueNameError {
     #[error("a queue's name cannot be blank")]
     Blank,
     /// It begins with `}`.
-    #[error("queue {0:?} begins with '}}', which would scatter its keys over a Redis Cluster; choose another name")]
+    #[error(
+        "queue {0:?} begins with '}}', which would scatter its keys over a Redis Cluster; choose another name"
+    )]
     EmptyHashTag(String),
     /// More than [`QueueName::BYTES_MAX`] bytes.
     #[error("a queue's name has at most {max} bytes, this one has {0}", max = QueueName::BYTES_MAX)]

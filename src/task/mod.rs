@@ -10,7 +10,9 @@ mod retry;
 mod state;
 
 pub use message::{DecodeError, Header, Message, QueueName, QueueNameError, UNDECODABLE_TYPE};
-pub use monitor::{ProtoTimestamp, QueueWeight, SchedulerEnqueueEvent, SchedulerEntry, ServerInfo, WorkerInfo};
+pub use monitor::{
+    ProtoTimestamp, QueueWeight, SchedulerEnqueueEvent, SchedulerEntry, ServerInfo, WorkerInfo,
+};
 pub use retry::default_retry_delay;
 pub use state::State;
 

@@ -58,7 +58,9 @@ impl fmt::Display for State {
 
 /// The text names no state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown task state {0:?}; known are active, pending, aggregating, scheduled, retry, archived, completed")]
+#[error(
+    "unknown task state {0:?}; known are active, pending, aggregating, scheduled, retry, archived, completed"
+)]
 pub struct UnknownState(String);
 
 impl FromStr for State {

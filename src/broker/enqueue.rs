@@ -1,0 +1,186 @@
+//! Storing new tasks.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use jiff::Timestamp;
+
+use super::keys::{QUEUES, QueueKeys};
+use super::reply::ceil_s;
+use super::{Broker, BrokerError, error::Doing, script};
+use crate::task::{Message, QueueName};
+
+/// Largest message stored: what Redis takes as one value, less room for its envelope.
+pub const MESSAGE_BYTES_MAX: usize = 511 * 1024 * 1024;
+/// Tasks one script call stores.
+const TASKS_PER_CALL: usize = 100;
+/// Message bytes one script call carries, unless a single task is larger.
+const BYTES_PER_CALL: usize = 256 * 1024;
+/// A queue's name is entered among the queues again after this long: another program may have deleted it.
+const REGISTER_AGAIN: Duration = Duration::from_secs(1);
+
+/// A task to store.
+#[derive(Debug, Clone)]
+pub struct NewTask {
+    /// The message, with its id and its queue.
+    pub message: Message,
+    /// When it may run; `None`, or a moment that is past, for at once.
+    pub due: Option<Timestamp>,
+}
+
+/// What became of a task to store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It stands in Redis.
+    Stored,
+    /// Its id is taken in its queue; nothing changed.
+    Conflict,
+}
+
+impl Broker {
+    /// Stores one task, pending or scheduled.
+    ///
+    /// Not cancel-safe: dropped midway, the task may be stored or not.
+    ///
+    /// # Errors
+    /// [`BrokerError::TooLarge`], [`BrokerError::QueueName`], and [`BrokerError::Command`]; when that
+    /// [is ambiguous](BrokerError::is_ambiguous) the task may stand: repeat with the same id, and a conflict
+    /// tells that it does.
+    pub async fn enqueue(&self, message: &Message, due: Option<Timestamp>) -> Result<Enqueued, BrokerError> {
+        let queue = QueueName::new(message.queue.as_str())?;
+        let verdicts = self.enqueue_chunk(&queue, &[(message, due)]).await?;
+        Ok(verdicts[0])
+    }
+
+    /// Stores many tasks, a hundred a round trip, and answers for each in its place.
+    ///
+    /// Not cancel-safe: dropped midway, some tasks are stored and some are not.
+    ///
+    /// # Errors
+    /// Each task has its own, as in [`enqueue`](Self::enqueue); tasks sent together share one.
+    pub async fn enqueue_batch(&self, tasks: &[NewTask]) -> Vec<Result<Enqueued, Arc<BrokerError>>> {
+        let mut verdicts: Vec<Option<Result<Enqueued, Arc<BrokerError>>>> = vec![None; tasks.len()];
+        let mut by_queue: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (place, task) in tasks.iter().enumerate() {
+            by_queue.entry(task.message.queue.as_str()).or_default().push(place);
+        }
+        let sends = by_queue.into_iter().flat_map(|(queue, places)| {
+            chunks(tasks, places).into_iter().map(move |chunk| self.send_chunk(queue, tasks, chunk))
+        });
+        for (places, result) in join_all(sends).await {
+            for (i, place) in places.into_iter().enumerate() {
+                verdicts[place] = Some(result.as_ref().map(|stored| stored[i]).map_err(Arc::clone));
+            }
+        }
+        verdicts.into_iter().map(|verdict| verdict.expect("every task is in one chunk")).collect()
+    }
+
+    async fn send_chunk(
+        &self,
+        queue: &str,
+        tasks: &[NewTask],
+        places: Vec<usize>,
+    ) -> (Vec<usize>, Result<Vec<Enqueued>, Arc<BrokerError>>) {
+        let chunk: Vec<_> = places.iter().map(|&place| (&tasks[place].message, tasks[place].due)).collect();
+        let result = match QueueName::new(queue) {
+            Ok(name) => self.enqueue_chunk(&name, &chunk).await,
+            Err(error) => Err(error.into()),
+        };
+        (places, result.map_err(Arc::new))
+    }
+
+    async fn enqueue_chunk(
+        &self,
+        queue: &QueueName,
+        tasks: &[(&Message, Option<Timestamp>)],
+    ) -> Result<Vec<Enqueued>, BrokerError> {
+        const DOING: &str = "store tasks";
+        let keys = QueueKeys::new(queue);
+        let now = self.now();
+        let mut call = script::ENQUEUE.prepare_invoke();
+        call.key(keys.pending()).key(keys.scheduled());
+        call.arg(keys.task_prefix()).arg(now.as_nanosecond().to_string());
+        for (message, due) in tasks {
+            let raw = message.encode();
+            if raw.len() > MESSAGE_BYTES_MAX {
+                let id = message.id.clone();
+                return Err(BrokerError::TooLarge { id, bytes: raw.len(), max: MESSAGE_BYTES_MAX });
+            }
+            let later = due.filter(|due| *due > now).map_or(0, ceil_s);
+            call.arg(&message.id).arg(raw.as_ref()).arg(later);
+        }
+        self.register_queue_sometimes(queue).await?;
+        let stored: Vec<u8> = Vec::from_iter(
+            self.run::<Vec<i64>>(DOING, queue.as_str(), &call).await?.iter().map(|&v| v as u8),
+        );
+        if stored.len() != tasks.len() {
+            let problem = format!("{} answers for {} tasks", stored.len(), tasks.len());
+            return Err(BrokerError::Reply { doing: DOING, problem });
+        }
+        let verdict = |v| if v == 1 { Enqueued::Stored } else { Enqueued::Conflict };
+        Ok(stored.into_iter().map(verdict).collect())
+    }
+
+    /// Enters a queue's name among the queues that tools list.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`] when Redis does not answer.
+    pub async fn register_queue(&self, queue: &QueueName) -> Result<(), BrokerError> {
+        let mut link = self.link();
+        let added: redis::RedisResult<i64> =
+            redis::cmd("SADD").arg(QUEUES).arg(queue.as_str()).query_async(&mut link).await;
+        added.doing("register the queue", queue.as_str())?;
+        self.registered().note(queue);
+        Ok(())
+    }
+
+    pub(super) async fn register_queue_sometimes(&self, queue: &QueueName) -> Result<(), BrokerError> {
+        match self.registered().is_recent(queue) {
+            true => Ok(()),
+            false => self.register_queue(queue).await,
+        }
+    }
+}
+
+/// When each queue's name was last entered among the queues. Bounded: it forgets all when it grows large.
+#[derive(Default)]
+pub(super) struct Registered(Mutex<HashMap<QueueName, Instant>>);
+
+impl Registered {
+    const NAMES_MAX: usize = 10_000;
+
+    fn is_recent(&self, queue: &QueueName) -> bool {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(queue).is_some_and(|at| at.elapsed() < REGISTER_AGAIN)
+    }
+
+    fn note(&self, queue: &QueueName) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() >= Self::NAMES_MAX {
+            names.clear();
+        }
+        names.insert(queue.clone(), Instant::now());
+    }
+}
+
+/// Cuts places into chunks that one script call may carry.
+fn chunks(tasks: &[NewTask], places: Vec<usize>) -> Vec<Vec<usize>> {
+    let mut chunks: Vec<Vec<usize>> = Vec::new();
+    let mut bytes = 0;
+    for place in places {
+        let size = tasks[place].message.payload.len() + 256;
+        match chunks.last_mut() {
+            Some(chunk) if chunk.len() < TASKS_PER_CALL && bytes + size <= BYTES_PER_CALL => {
+                chunk.push(place);
+                bytes += size;
+            }
+            _ => {
+                chunks.push(vec![place]);
+                bytes = size;
+            }
+        }
+    }
+    chunks
+}

@@ -1,0 +1,178 @@
+//! What can go wrong between us and Redis.
+
+use crate::task::{DecodeError, QueueNameError};
+
+/// A failed conversation with Redis. No variant's text holds a password, a payload or a full URL.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The URL does not name a Redis.
+    #[error(
+        "read the Redis URL: {0}; allowed are redis://[user:password@]host[:port][/db], rediss://… for TLS and unix:///path"
+    )]
+    Url(String),
+    /// The certificate authority for TLS cannot be used.
+    #[error("read the certificate authority for Redis from {path}")]
+    Authority {
+        /// The file.
+        path: String,
+        /// Why it cannot be read.
+        source: std::io::Error,
+    },
+    /// No connection.
+    #[error("connect to Redis at {address}")]
+    Connect {
+        /// Host and port, or the socket's path.
+        address: String,
+        /// Why not.
+        source: redis::RedisError,
+    },
+    /// Redis refused who we said we are.
+    #[error(
+        "log in to Redis at {address} as {user}: Redis refused; check user name and password in the URL ({source})"
+    )]
+    Login {
+        /// Host and port, or the socket's path.
+        address: String,
+        /// The user tried.
+        user: String,
+        /// What Redis said.
+        source: redis::RedisError,
+    },
+    /// Redis is older than we can use.
+    #[error("Redis at {address} is version {found}; at least {needed} is needed")]
+    TooOld {
+        /// Host and port, or the socket's path.
+        address: String,
+        /// Its version.
+        found: String,
+        /// The oldest version that works.
+        needed: &'static str,
+    },
+    /// Redis would throw tasks away when its memory is full.
+    #[error(
+        "Redis at {address} has maxmemory-policy {policy}, which deletes tasks when memory is full; set it to noeviction"
+    )]
+    Evicts {
+        /// Host and port, or the socket's path.
+        address: String,
+        /// The policy found.
+        policy: String,
+    },
+    /// A queue's name cannot be used.
+    #[error(transparent)]
+    QueueName(#[from] QueueNameError),
+    /// One task is larger than Redis or our limit takes.
+    #[error("task {id} has {bytes} bytes; at most {max} fit")]
+    TooLarge {
+        /// The task's id.
+        id: String,
+        /// Size of its message.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A command or script failed.
+    #[error("{doing} in queue {queue}")]
+    Command {
+        /// What we were doing.
+        doing: &'static str,
+        /// On which queue; `*` for what belongs to none.
+        queue: String,
+        /// What Redis or the connection said.
+        source: redis::RedisError,
+    },
+    /// A stored message that cannot be decoded.
+    #[error("read task {id} of queue {queue}")]
+    Message {
+        /// The task's id.
+        id: String,
+        /// Its queue.
+        queue: String,
+        /// Why.
+        source: DecodeError,
+    },
+    /// A schedule entry in Redis that cannot be read.
+    #[error("read schedule {uid} of queue {queue}: {problem}")]
+    Entry {
+        /// The entry's uid.
+        uid: String,
+        /// Its queue.
+        queue: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A reply of a shape we do not know: another program answered, or a bug of ours.
+    #[error("{doing}: Redis answered something unexpected ({problem})")]
+    Reply {
+        /// What we were doing.
+        doing: &'static str,
+        /// What was unexpected.
+        problem: String,
+    },
+}
+
+impl BrokerError {
+    /// A fixed name for metrics, events and conditions.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Url(_) => "InvalidRedisURL",
+            Self::Authority { .. } => "InvalidAuthority",
+            Self::Connect { .. } => "RedisUnreachable",
+            Self::Login { .. } => "RedisLoginRefused",
+            Self::TooOld { .. } => "RedisTooOld",
+            Self::Evicts { .. } => "RedisEvicts",
+            Self::QueueName(_) => "InvalidQueueName",
+            Self::TooLarge { .. } => "TaskTooLarge",
+            Self::Command { .. } => "RedisCommandFailed",
+            Self::Message { .. } => "UndecodableMessage",
+            Self::Entry { .. } => "UnreadableEntry",
+            Self::Reply { .. } => "UnexpectedReply",
+        }
+    }
+
+    /// Whether the same call may succeed later with nothing changed: the connection was lost, timed out, or
+    /// Redis is loading, failing over or out of memory for now.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Connect { source, .. } => !matches!(source.kind(), redis::ErrorKind::InvalidClientConfig),
+            Self::Command { source, .. } => is_passing(source),
+            _ => false,
+        }
+    }
+
+    /// Whether the call may have taken effect although it failed: its reply was lost on the way.
+    #[must_use]
+    pub fn is_ambiguous(&self) -> bool {
+        match self {
+            Self::Command { source, .. } => {
+                source.is_timeout() || source.is_connection_dropped() || source.is_io_error()
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Server answers that pass by themselves, and everything the network does.
+fn is_passing(error: &redis::RedisError) -> bool {
+    const PASSING: [&str; 7] =
+        ["LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "BUSY"];
+    error.is_timeout()
+        || error.is_connection_dropped()
+        || error.is_io_error()
+        || error.is_connection_refusal()
+        || error.code().is_some_and(|code| PASSING.contains(&code))
+}
+
+/// Names the step and the queue of a failed command.
+pub(super) trait Doing<T> {
+    /// Wraps the error with what was being done, on which queue.
+    fn doing(self, doing: &'static str, queue: &str) -> Result<T, BrokerError>;
+}
+
+impl<T> Doing<T> for redis::RedisResult<T> {
+    fn doing(self, doing: &'static str, queue: &str) -> Result<T, BrokerError> {
+        self.map_err(|source| BrokerError::Command { doing, queue: queue.to_owned(), source })
+    }
+}

@@ -1,0 +1,202 @@
+//! Ending attempts.
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+
+use super::claim::Owner;
+use super::keys::QueueKeys;
+use super::reply::ceil_s;
+use super::{Broker, BrokerError, script};
+use crate::task::{Message, QueueName};
+
+/// Attempts one script call ends.
+const FINISHES_PER_CALL: usize = 64;
+/// How long a day's counters are kept, as asynq keeps them.
+const DAY_COUNTERS_LIFE: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// The end of one attempt.
+#[derive(Debug, Clone)]
+pub struct Finish {
+    /// The task as it shall stand from now on, with error text, counts and times already in it.
+    pub message: Message,
+    /// Where it goes.
+    pub outcome: FinishOutcome,
+}
+
+/// Where an attempt's end leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FinishOutcome {
+    /// Success without retention, or revoked: deleted.
+    Done,
+    /// Success: kept until its completion time plus its retention.
+    Complete,
+    /// Another attempt at that time. Counts as a failure in the queue's numbers, or does not.
+    Retry {
+        /// Earliest next attempt.
+        at: Timestamp,
+        /// Whether it counts.
+        counts_as_failure: bool,
+    },
+    /// Given up.
+    Archive,
+    /// Back to the front of the queue; no attempt was spent.
+    Requeue,
+    /// The message cannot be decoded: archived in an envelope that can.
+    Quarantine {
+        /// The id under which it was found.
+        id: String,
+        /// The bytes found.
+        raw: Bytes,
+        /// Why they cannot be decoded.
+        reason: String,
+    },
+}
+
+/// What became of the end of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finished {
+    /// It stands in Redis.
+    Stored,
+    /// The task is no longer theirs; nothing changed.
+    Lost,
+    /// Redis refused this one; nothing changed for it.
+    Refused(String),
+}
+
+/// Who may end an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Holder<'a> {
+    /// The owner who claimed it.
+    Owner(&'a Owner),
+    /// Whoever found this lease run out: its end in Unix seconds.
+    Expired(i64),
+}
+
+/// One line of the finish script.
+pub(super) struct Ending<'a> {
+    pub(super) id: &'a str,
+    pub(super) holder: Holder<'a>,
+    pub(super) outcome: &'static str,
+    pub(super) message: Bytes,
+    pub(super) score: i64,
+    pub(super) counts_as_failure: bool,
+    pub(super) unique_key: &'a str,
+}
+
+impl Broker {
+    /// Ends attempts, each whole or not at all, and answers for each in its place.
+    ///
+    /// Safe to repeat: what was stored the first time answers [`Finished::Lost`] the second time.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`]; none or all of this call's attempts were ended, repeat to know.
+    pub async fn finish(
+        &self,
+        queue: &QueueName,
+        owner: &Owner,
+        finishes: &[Finish],
+    ) -> Result<Vec<Finished>, BrokerError> {
+        let now = self.now();
+        let holder = Holder::Owner(owner);
+        let endings: Vec<_> = finishes.iter().map(|finish| ending(finish, holder, now)).collect();
+        self.end_attempts(queue, &endings).await
+    }
+
+    pub(super) async fn end_attempts(
+        &self,
+        queue: &QueueName,
+        endings: &[Ending<'_>],
+    ) -> Result<Vec<Finished>, BrokerError> {
+        const DOING: &str = "end attempts";
+        let keys = QueueKeys::new(queue);
+        let now = self.now();
+        let day = now.strftime("%Y-%m-%d").to_string();
+        let locks = keys.unique_prefix();
+        let mut verdicts = Vec::with_capacity(endings.len());
+        for chunk in endings.chunks(FINISHES_PER_CALL) {
+            let mut call = script::FINISH.prepare_invoke();
+            call.key(keys.active()).key(keys.lease()).key(keys.pending()).key(keys.retry());
+            call.key(keys.archived()).key(keys.completed()).key(keys.processed()).key(keys.failed());
+            call.key(keys.processed_on(&day)).key(keys.failed_on(&day));
+            call.arg(keys.task_prefix()).arg(now.as_nanosecond().to_string());
+            call.arg((now + DAY_COUNTERS_LIFE).as_second());
+            for ending in chunk {
+                let (owner, lease) = match ending.holder {
+                    Holder::Owner(owner) => (owner.as_str(), 0),
+                    Holder::Expired(lease) => ("", lease),
+                };
+                // A lock of another queue would be another slot: not ours to release.
+                let lock = Some(ending.unique_key).filter(|key| key.starts_with(&locks)).unwrap_or("");
+                call.arg(ending.id).arg(owner).arg(lease).arg(ending.outcome).arg(ending.message.as_ref());
+                call.arg(ending.score).arg(u8::from(ending.counts_as_failure)).arg(lock);
+            }
+            let answers: Vec<redis::Value> = self.run(DOING, queue.as_str(), &call).await?;
+            verdicts.extend(answers.into_iter().map(verdict));
+        }
+        match verdicts.len() == endings.len() {
+            true => Ok(verdicts),
+            false => Err(BrokerError::Reply { doing: DOING, problem: "answers are missing".into() }),
+        }
+    }
+
+    /// Stores what a handler returns. `false`: the task is no longer theirs, nothing was stored.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`]; safe to repeat.
+    pub async fn write_result(
+        &self,
+        queue: &QueueName,
+        owner: &Owner,
+        id: &str,
+        result: &[u8],
+    ) -> Result<bool, BrokerError> {
+        let keys = QueueKeys::new(queue);
+        let mut call = script::RESULT.key(keys.lease());
+        call.key(keys.task(id)).arg(id).arg(owner.as_str()).arg(result);
+        let stored: i64 = self.run("store a result", queue.as_str(), &call).await?;
+        Ok(stored == 1)
+    }
+}
+
+fn verdict(answer: redis::Value) -> Finished {
+    match answer {
+        redis::Value::Int(1) => Finished::Stored,
+        redis::Value::Int(_) => Finished::Lost,
+        redis::Value::BulkString(text) => Finished::Refused(String::from_utf8_lossy(&text).into_owned()),
+        other => Finished::Refused(format!("{other:?}")),
+    }
+}
+
+fn ending<'a>(finish: &'a Finish, holder: Holder<'a>, now: Timestamp) -> Ending<'a> {
+    let message = &finish.message;
+    let plain = |outcome, score, counts_as_failure| Ending {
+        id: &message.id,
+        holder,
+        outcome,
+        message: message.encode(),
+        score,
+        counts_as_failure,
+        unique_key: &message.unique_key,
+    };
+    match &finish.outcome {
+        FinishOutcome::Done => Ending { message: Bytes::new(), ..plain("done", 0, false) },
+        FinishOutcome::Complete => {
+            plain("complete", message.completed_s.saturating_add(message.retention_s), false)
+        }
+        FinishOutcome::Retry { at, counts_as_failure } => plain("retry", ceil_s(*at), *counts_as_failure),
+        FinishOutcome::Archive => plain("archive", now.as_second(), true),
+        FinishOutcome::Requeue => Ending { message: Bytes::new(), ..plain("requeue", 0, false) },
+        FinishOutcome::Quarantine { id, raw, reason } => {
+            let envelope = Message::undecodable(id, &message.queue, raw.clone(), reason, now.as_second());
+            Ending {
+                id,
+                holder,
+                outcome: "archive",
+                message: envelope.encode(),
+                score: now.as_second(),
+                counts_as_failure: true,
+                unique_key: "",
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Keeping a queue: what is due goes forward, what lost its worker comes back, what is past its time goes.
+//!
+//! Each call handles a bounded number of tasks and says whether there is more.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::claim::Owner;
+use super::finish::{Ending, Finished, Holder};
+use super::keys::QueueKeys;
+use super::reply::{Reply, from_s};
+use super::{Broker, BrokerError, script};
+use crate::task::{Message, QueueName};
+
+/// Tasks one call handles.
+const TASKS_PER_CALL: usize = 100;
+/// Grace for leases that carry another program's clock, as asynq gives them.
+const FOREIGN_GRACE_S: i64 = 30;
+/// From this crash on, a crash costs an attempt: so a task that kills its workers ends in the archive.
+const CRASHES_FREE: u32 = 2;
+
+/// What `forward` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forwarded {
+    /// Tasks moved.
+    pub moved: usize,
+    /// More are due already.
+    pub more: bool,
+    /// When the next one is due, by Redis's clock.
+    pub next_due: Option<Timestamp>,
+}
+
+/// What `recover` did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Went to the back of the queue without losing an attempt.
+    pub requeued: usize,
+    /// Lost an attempt and will be retried.
+    pub retried: usize,
+    /// Had no attempt left.
+    pub archived: usize,
+    /// There may be more.
+    pub more: bool,
+}
+
+/// How much of the archive is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveLimits {
+    /// Tasks at most.
+    pub tasks_max: u64,
+    /// For how long.
+    pub age_max: Duration,
+}
+
+impl Default for ArchiveLimits {
+    /// asynq's: 10,000 tasks for 90 days.
+    fn default() -> Self {
+        Self { tasks_max: 10_000, age_max: Duration::from_secs(90 * 24 * 3600) }
+    }
+}
+
+/// What `clean` did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Completed tasks past their retention, deleted.
+    pub expired: usize,
+    /// Archived tasks over the limits, deleted.
+    pub trimmed: usize,
+    /// Ids found in `active` without a lease, or without a task.
+    pub stranded: usize,
+    /// More is left to do.
+    pub more: bool,
+    /// From where in `active` to look next time.
+    pub next_place: usize,
+}
+
+impl Broker {
+    /// Becomes or stays the process that keeps this queue; `false`: another one is.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`]; safe to repeat.
+    pub async fn take_keeper_turn(
+        &self,
+        queue: &QueueName,
+        who: &Owner,
+        turn: Duration,
+    ) -> Result<bool, BrokerError> {
+        let mut call = script::KEEPER.key(QueueKeys::new(queue).keeper());
+        call.arg(who.as_str()).arg(millis(turn));
+        let taken: i64 = self.run("take a keeper's turn", queue.as_str(), &call).await?;
+        Ok(taken == 1)
+    }
+
+    /// Moves tasks whose time has come, scheduled ones and retries, to pending.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`]; safe to repeat.
+    pub async fn forward(&self, queue: &QueueName) -> Result<Forwarded, BrokerError> {
+        const DOING: &str = "forward due tasks";
+        let keys = QueueKeys::new(queue);
+        let mut all = Forwarded { moved: 0, more: false, next_due: None };
+        for source in [keys.scheduled(), keys.retry()] {
+            let mut call = script::FORWARD.key(source);
+            call.key(keys.pending()).key(keys.groups());
+            call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(TASKS_PER_CALL);
+            let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
+            all.moved += usize::try_from(reply.int()?).unwrap_or(0);
+            all.more |= reply.int()? == 1;
+            let next = reply.maybe_int()?.map(from_s);
+            all.next_due = [all.next_due, next].into_iter().flatten().min();
+        }
+        Ok(all)
+    }
+
+    /// Brings back tasks whose lease ran out: to the back of the queue for the first crashes, then at the cost
+    /// of an attempt. `retry_delay_s` says how long a task with that many retries waits.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`]; safe to repeat: each task is moved only while its lease is the one found.
+    pub async fn recover(
+        &self,
+        queue: &QueueName,
+        retry_delay_s: impl Fn(&Message) -> Duration + Send,
+    ) -> Result<Recovered, BrokerError> {
+        let found = self.expired(queue).await?;
+        let now = self.now();
+        let settled: Vec<_> = found.iter().map(|task| settle(queue, task, now, &retry_delay_s)).collect();
+        let endings: Vec<_> = settled.iter().map(Settled::ending).collect();
+        let verdicts = self.end_attempts(queue, &endings).await?;
+        let mut recovered = Recovered { more: found.len() == TASKS_PER_CALL, ..Recovered::default() };
+        for (task, verdict) in settled.iter().zip(verdicts) {
+            match (verdict, task.outcome) {
+                (Finished::Stored, "crash") => recovered.requeued += 1,
+                (Finished::Stored, "retry") => recovered.retried += 1,
+                (Finished::Stored, _) => recovered.archived += 1,
+                (Finished::Lost, _) => {}
+                (Finished::Refused(problem), _) => {
+                    tracing::error!(queue.name = %queue, task.id = %task.id, %problem, "cannot recover a task");
+                }
+            }
+        }
+        Ok(recovered)
+    }
+
+    /// Deletes completed tasks past their retention and archived ones over the limits, gives a lease to what
+    /// another program left in `active` without one, and lifts a pause of ours that is over.
+    ///
+    /// `place` is where in `active` to look for strays: 0 first, then what the last call answered.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`]; safe to repeat.
+    pub async fn clean(
+        &self,
+        queue: &QueueName,
+        limits: ArchiveLimits,
+        place: usize,
+    ) -> Result<Cleaned, BrokerError> {
+        const DOING: &str = "clean the queue";
+        let keys = QueueKeys::new(queue);
+        let mut call = script::CLEAN.key(keys.completed());
+        call.key(keys.archived())
+            .key(keys.active())
+            .key(keys.lease())
+            .key(keys.paused())
+            .key(keys.pause_note());
+        call.arg(keys.task_prefix()).arg(TASKS_PER_CALL).arg(limits.tasks_max).arg(limits.age_max.as_secs());
+        call.arg(place).arg(FOREIGN_GRACE_S);
+        let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
+        let mut count = || Ok::<_, BrokerError>(usize::try_from(reply.int()?).unwrap_or(0));
+        let (expired, trimmed, stranded) = (count()?, count()?, count()?);
+        Ok(Cleaned { expired, trimmed, stranded, more: count()? == 1, next_place: count()? })
+    }
+
+    async fn expired(&self, queue: &QueueName) -> Result<Vec<Expired>, BrokerError> {
+        const DOING: &str = "read expired leases";
+        let keys = QueueKeys::new(queue);
+        let mut call = script::EXPIRED.key(keys.lease());
+        call.arg(keys.task_prefix()).arg(TASKS_PER_CALL).arg(FOREIGN_GRACE_S);
+        let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
+        let mut found = Vec::new();
+        while !reply.is_empty() {
+            let (id, lease, raw) = (reply.text()?, reply.int()?, reply.bytes()?);
+            let crashes = u32::try_from(reply.int()?).unwrap_or(u32::MAX);
+            found.push(Expired { id, lease, raw, crashes });
+        }
+        Ok(found)
+    }
+}
+
+/// A task whose lease is over, as found.
+struct Expired {
+    id: String,
+    lease: i64,
+    raw: Bytes,
+    crashes: u32,
+}
+
+/// Where such a task goes.
+struct Settled {
+    id: String,
+    lease: i64,
+    outcome: &'static str,
+    message: Message,
+    score: i64,
+}
+
+impl Settled {
+    fn ending(&self) -> Ending<'_> {
+        Ending {
+            id: &self.id,
+            holder: Holder::Expired(self.lease),
+            outcome: self.outcome,
+            message: self.message.encode(),
+            score: self.score,
+            counts_as_failure: true,
+            unique_key: &self.message.unique_key,
+        }
+    }
+}
+
+fn settle(
+    queue: &QueueName,
+    task: &Expired,
+    now: Timestamp,
+    retry_delay: impl Fn(&Message) -> Duration,
+) -> Settled {
+    let now_s = now.as_second();
+    let settled =
+        |outcome, message, score| Settled { id: task.id.clone(), lease: task.lease, outcome, message, score };
+    let mut message = match Message::decode(task.raw.clone()) {
+        Ok(message) => message,
+        Err(error) => {
+            let reason = format!(
+                "{error}: {}",
+                std::error::Error::source(&error).map_or(String::new(), ToString::to_string)
+            );
+            let envelope = Message::undecodable(&task.id, queue.as_str(), task.raw.clone(), &reason, now_s);
+            return settled("archive", envelope, now_s);
+        }
+    };
+    if task.crashes < CRASHES_FREE {
+        return settled("crash", message, 0);
+    }
+    message.error = format!("worker vanished while running the task, {} times", task.crashes + 1);
+    message.last_failed_s = now_s;
+    if message.retried >= message.max_retry {
+        return settled("archive", message, now_s);
+    }
+    let at = now_s.saturating_add(i64::try_from(retry_delay(&message).as_secs()).unwrap_or(i64::MAX));
+    message.retried += 1;
+    settled("retry", message, at)
+}
+
+/// Milliseconds for PX and PEXPIRE, at least one.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}

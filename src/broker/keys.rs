@@ -1,0 +1,190 @@
+//! The text of every Redis key. Nothing else in the project spells one.
+//!
+//! asynq's own keys begin with `asynq:`, ours with `cronmill:`. All keys of one queue share the hash tag
+//! `{<queue>}` and so one Redis Cluster slot, whatever the queue's name.
+
+use crate::task::{QueueName, State};
+
+/// Set of all queue names.
+pub(super) const QUEUES: &str = "asynq:queues";
+/// Zset of the keys of live servers, scored by when they go stale.
+pub(super) const SERVERS: &str = "asynq:servers";
+/// Zset of the keys of the running-task hashes, scored by when they go stale.
+pub(super) const WORKERS: &str = "asynq:workers";
+/// Channel on which the id of a task to cancel is published.
+pub(super) const CANCEL: &str = "asynq:cancel";
+/// Set of the queues that hold schedule entries.
+pub(super) const SCHEDULED_QUEUES: &str = "cronmill:schedules";
+/// Zset of the processes that fire schedules, scored by when they go stale.
+pub(super) const REPLICAS: &str = "cronmill:replicas";
+
+/// The key of a server's record; `owner` is `<host>:<pid>:<id>`.
+pub(super) fn server(owner: &str) -> String {
+    format!("asynq:servers:{{{owner}}}")
+}
+
+/// The key of the hash of a server's running tasks.
+pub(super) fn server_workers(owner: &str) -> String {
+    format!("asynq:workers:{{{owner}}}")
+}
+
+/// Builds the keys of one queue.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QueueKeys<'a> {
+    queue: &'a str,
+}
+
+impl<'a> QueueKeys<'a> {
+    pub(super) fn new(queue: &'a QueueName) -> Self {
+        Self { queue: queue.as_str() }
+    }
+
+    fn asynq(self, rest: &str) -> String {
+        format!("asynq:{{{}}}:{rest}", self.queue)
+    }
+
+    fn ours(self, rest: &str) -> String {
+        format!("cronmill:{{{}}}:{rest}", self.queue)
+    }
+
+    pub(super) fn pending(self) -> String {
+        self.asynq("pending")
+    }
+
+    pub(super) fn active(self) -> String {
+        self.asynq("active")
+    }
+
+    pub(super) fn lease(self) -> String {
+        self.asynq("lease")
+    }
+
+    pub(super) fn scheduled(self) -> String {
+        self.asynq("scheduled")
+    }
+
+    pub(super) fn retry(self) -> String {
+        self.asynq("retry")
+    }
+
+    pub(super) fn archived(self) -> String {
+        self.asynq("archived")
+    }
+
+    pub(super) fn completed(self) -> String {
+        self.asynq("completed")
+    }
+
+    pub(super) fn groups(self) -> String {
+        self.asynq("groups")
+    }
+
+    /// Key of a group's members is this and the group's name.
+    pub(super) fn group_prefix(self) -> String {
+        self.asynq("g:")
+    }
+
+    pub(super) fn paused(self) -> String {
+        self.asynq("paused")
+    }
+
+    pub(super) fn processed(self) -> String {
+        self.asynq("processed")
+    }
+
+    pub(super) fn failed(self) -> String {
+        self.asynq("failed")
+    }
+
+    /// Key of one UTC day's count; `day` is `YYYY-MM-DD`.
+    pub(super) fn processed_on(self, day: &str) -> String {
+        self.asynq(&format!("processed:{day}"))
+    }
+
+    /// Key of one UTC day's count of failures.
+    pub(super) fn failed_on(self, day: &str) -> String {
+        self.asynq(&format!("failed:{day}"))
+    }
+
+    /// Key of a task is this and its id.
+    pub(super) fn task_prefix(self) -> String {
+        self.asynq("t:")
+    }
+
+    pub(super) fn task(self, id: &str) -> String {
+        self.asynq(&format!("t:{id}"))
+    }
+
+    /// What the key of every unique lock of this queue begins with.
+    pub(super) fn unique_prefix(self) -> String {
+        self.asynq("unique:")
+    }
+
+    /// The container that holds the ids of a state. Aggregating tasks are held per group, not here.
+    pub(super) fn container(self, state: State) -> String {
+        self.asynq(state.as_str())
+    }
+
+    /// What an owner's last claim was given, so that the same request can be answered again.
+    pub(super) fn receipt(self, owner: &str) -> String {
+        self.ours(&format!("receipt:{owner}"))
+    }
+
+    /// Exists while an owner must not be given work.
+    pub(super) fn cordon(self, owner: &str) -> String {
+        self.ours(&format!("cordon:{owner}"))
+    }
+
+    /// Zset of the owners that wait blocked for work.
+    pub(super) fn waiters(self) -> String {
+        self.ours("waiters")
+    }
+
+    /// The process that keeps this queue at the moment.
+    pub(super) fn keeper(self) -> String {
+        self.ours("keeper")
+    }
+
+    /// Who paused the queue, why and until when.
+    pub(super) fn pause_note(self) -> String {
+        self.ours("pause")
+    }
+
+    /// Zset of schedule entries by when they are due, in Unix ms.
+    pub(super) fn due(self) -> String {
+        self.ours("due")
+    }
+
+    /// Key of a schedule entry is this and its uid.
+    pub(super) fn entry_prefix(self) -> String {
+        self.ours("entry:")
+    }
+
+    pub(super) fn entry(self, uid: &str) -> String {
+        self.ours(&format!("entry:{uid}"))
+    }
+
+    /// Key of an entry's tick ledger is this and its uid.
+    pub(super) fn ticks_prefix(self) -> String {
+        self.ours("ticks:")
+    }
+
+    pub(super) fn ticks(self, uid: &str) -> String {
+        self.ours(&format!("ticks:{uid}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_a_queue_has_its_hash_tag() {
+        let queue = QueueName::new("a:b c").expect("valid");
+        let keys = QueueKeys::new(&queue);
+        assert_eq!(keys.task("x"), "asynq:{a:b c}:t:x");
+        assert_eq!(keys.processed_on("2026-11-23"), "asynq:{a:b c}:processed:2026-11-23");
+        assert_eq!(keys.due(), "cronmill:{a:b c}:due");
+        assert_eq!(keys.container(State::Archived), keys.archived());
+    }
+}

@@ -1,0 +1,20 @@
+-- extend_leases: lengthen the leases an owner still holds.
+-- KEYS[1] zset lease
+-- ARGV[1] string task-key prefix   ARGV[2] string owner   ARGV[3] int lease, s   ARGV[4..] string ids
+-- Returns: array: new lease end (Unix s), then per id 0 (lost), 1 (extended) or 2 (extended, but revoked)
+local clock = redis.call('TIME')
+local lease_end = tonumber(clock[1]) + tonumber(ARGV[3])
+if clock[2] ~= '0' then lease_end = lease_end + 1 end
+local reply = {lease_end}
+for i = 4, #ARGV do
+  local id = ARGV[i]
+  local task = ARGV[1] .. id
+  if owned(KEYS[1], task, id, ARGV[2]) then
+    redis.call('ZADD', KEYS[1], 'XX', lease_end, id)
+    redis.call('HSET', task, 'cronmill_lease', lease_end)
+    reply[#reply + 1] = 1 + redis.call('HEXISTS', task, 'cronmill_revoked')
+  else
+    reply[#reply + 1] = 0
+  end
+end
+return reply

@@ -1,0 +1,14 @@
+-- revoke: take back a task that has not ended. What waits in a zset goes at once; what is pending or active
+-- is marked, and the mark is honoured by claim, extend and finish.
+-- Returns whether it may still be running.
+local function revoke(task, id, state, retry, scheduled)
+  local zsets = {retry = retry, scheduled = scheduled}
+  if zsets[state] then
+    redis.call('ZREM', zsets[state], id)
+    unlock(redis.call('HGET', task, 'unique_key'), id)
+    redis.call('UNLINK', task)
+    return false
+  end
+  redis.call('HSET', task, 'cronmill_revoked', 1)
+  return state == 'active'
+end

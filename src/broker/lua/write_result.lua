@@ -1,0 +1,7 @@
+-- write_result: store what a handler returns, while the attempt is still its owner's.
+-- KEYS[1] zset lease   KEYS[2] hash task
+-- ARGV[1] string id   ARGV[2] string owner   ARGV[3] bytes result
+-- Returns: 1 (stored) or 0 (no longer theirs)
+if not owned(KEYS[1], KEYS[2], ARGV[1], ARGV[2]) then return 0 end
+redis.call('HSET', KEYS[2], 'result', ARGV[3])
+return 1

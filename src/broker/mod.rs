@@ -1,0 +1,37 @@
+//! The only code that speaks Redis.
+//!
+//! What must happen atomically is one Lua script in `lua/`; what is read is a pipeline of plain commands. Every
+//! call may be repeated: a reply lost on the way never loses, doubles or strands a task. No script works on
+//! more than a bounded number of tasks, so none holds Redis for long.
+//!
+//! Not here: Kubernetes, metrics, and any decision about when to retry.
+
+mod claim;
+mod clock;
+mod connection;
+mod endpoint;
+mod enqueue;
+mod error;
+mod finish;
+mod inspect;
+mod keep;
+mod keys;
+mod pause;
+mod reply;
+mod script;
+mod server;
+mod steer;
+mod wake;
+
+pub use claim::{ClaimRequest, Claimed, ClaimedTask, Extended, Owner};
+pub use connection::Broker;
+pub use endpoint::Endpoint;
+pub use enqueue::{Enqueued, MESSAGE_BYTES_MAX, NewTask};
+pub use error::BrokerError;
+pub use finish::{Finish, FinishOutcome, Finished};
+pub use inspect::{DayCount, Page, QueueSummary, TaskView};
+pub use keep::{ArchiveLimits, Cleaned, Forwarded, Recovered};
+pub use pause::{PauseNote, PauseState, Resumed};
+pub use server::LiveServer;
+pub use steer::{Deleted, Ran};
+pub use wake::{Cancellations, Waiter};
