@@ -12,4 +12,6 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+pub mod shutdown;
 pub mod task;
+pub mod telemetry;
