@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+#[cfg(feature = "handlers")]
+pub mod handlers;
 pub mod shutdown;
 pub mod task;
 pub mod telemetry;

@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 #[non_exhaustive]
 pub enum TelemetryError {
     /// The log filter is not of the form `level` or `target=level,…`.
-    #[error("parsing log filter {filter:?} (allowed: off, error, warn, info, debug, trace, or target=level,…)")]
+    #[error(
+        "parsing log filter {filter:?} (allowed: off, error, warn, info, debug, trace, or target=level,…)"
+    )]
     Filter {
         /// The filter as given.
         filter: String,

@@ -21,9 +21,8 @@ use super::labels::{BuildLabels, FinishLabels, QueueLabels, TaskOutcome, TickLab
 use super::queue_stats::{self, QueueStats};
 
 /// Upper bounds in seconds: firing and claiming are expected within milliseconds, late ones within minutes.
-const WAIT_BUCKETS: [f64; 17] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0,
-];
+const WAIT_BUCKETS: [f64; 17] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0];
 
 /// Upper bounds in seconds: from no-op handlers to jobs of an hour.
 const RUN_BUCKETS: [f64; 15] =

@@ -217,7 +217,8 @@ async fn running(metrics: Metrics, health: Health) -> Running {
 impl Running {
     async fn get(&self, path: &str, accept: &str) -> String {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -243,10 +244,9 @@ async fn probes_answer_with_status_and_reason() {
 #[tokio::test]
 async fn metrics_come_in_the_form_the_scraper_asks_for() {
     let server = running(recorded(), Health::new(|| Readiness::Ready)).await;
-    for (accept, exposition) in [
-        ("application/openmetrics-text;version=1.0.0", Exposition::OpenMetrics),
-        ("*/*", Exposition::Plain),
-    ] {
+    for (accept, exposition) in
+        [("application/openmetrics-text;version=1.0.0", Exposition::OpenMetrics), ("*/*", Exposition::Plain)]
+    {
         let answer = server.get("/metrics", accept).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(exposition.content_type()), "{head}");
