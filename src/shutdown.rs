@@ -27,11 +27,13 @@ pub struct Signals {
 
 impl Signals {
     /// Cancelled by the first SIGTERM or SIGINT: finish what is held, take nothing new.
+    #[must_use]
     pub fn drain(&self) -> &CancellationToken {
         &self.drain
     }
 
     /// Cancelled by the second: give up at once.
+    #[must_use]
     pub fn leave(&self) -> &CancellationToken {
         &self.leave
     }

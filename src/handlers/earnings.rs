@@ -75,11 +75,13 @@ pub enum Ended {
 
 impl Shop {
     /// The database in the file `path`.
+    #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self { path, turn: Mutex::new(()) }
     }
 
     /// The file.
+    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -123,7 +125,7 @@ impl Shop {
                 () = tokio::time::sleep(pace.delay.max(BATCH_GAP)) => {}
             }
         };
-        connection.close().await.map_err(ShopError::query("closing the database"))?;
+        connection.close().await.map_err(ShopError::query("close the database"))?;
         Ok((progress, ended))
     }
 }
@@ -167,7 +169,7 @@ async fn credit_batch(
     let (any,): (bool,) = sqlx::query_as(ANY_UNSETTLED)
         .fetch_one(&mut *connection)
         .await
-        .map_err(ShopError::query("looking for unsettled orders"))?;
+        .map_err(ShopError::query("look for unsettled orders"))?;
     if !any {
         return Ok(Batch::default());
     }
@@ -175,24 +177,24 @@ async fn credit_batch(
     let mut transaction = connection
         .begin_with("BEGIN IMMEDIATE")
         .await
-        .map_err(ShopError::query("beginning a batch of orders"))?;
+        .map_err(ShopError::query("begin a batch of orders"))?;
     let (orders, cents, last): (i64, i64, i64) = sqlx::query_as(PICK)
         .bind(limit)
         .fetch_one(&mut *transaction)
         .await
-        .map_err(ShopError::query("picking unsettled orders"))?;
+        .map_err(ShopError::query("pick unsettled orders"))?;
     sqlx::query(CREDIT)
         .bind(last)
         .bind(now.as_second())
         .execute(&mut *transaction)
         .await
-        .map_err(ShopError::query("crediting earnings"))?;
+        .map_err(ShopError::query("credit earnings"))?;
     sqlx::query(MARK)
         .bind(last)
         .execute(&mut *transaction)
         .await
-        .map_err(ShopError::query("marking orders as credited"))?;
-    transaction.commit().await.map_err(ShopError::query("committing a batch of orders"))?;
+        .map_err(ShopError::query("mark orders as credited"))?;
+    transaction.commit().await.map_err(ShopError::query("commit a batch of orders"))?;
     Ok(Batch { orders: orders.unsigned_abs(), cents })
 }
 
@@ -241,7 +243,7 @@ mod tests {
         let mut other = open(&path).await.unwrap();
         sqlx::query("PRAGMA busy_timeout = 0").execute(&mut other).await.unwrap();
         let error = credit_batch(&mut other, 5, Timestamp::UNIX_EPOCH).await.unwrap_err();
-        assert_eq!((error.reason(), error.is_retryable()), ("busy", true), "{error:?}");
+        assert_eq!((error.reason(), error.is_retryable()), ("DatabaseBusy", true), "{error:?}");
         lock.rollback().await.unwrap();
         let batch = credit_batch(&mut other, 5, Timestamp::UNIX_EPOCH).await.unwrap();
         assert_eq!(batch.orders, 5);

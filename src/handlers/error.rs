@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum ShopError {
     /// The file is missing, is no database or may not be accessed.
-    #[error("opening shop database {}", path.display())]
+    #[error("open shop database {}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -16,7 +16,7 @@ pub enum ShopError {
     },
     /// The file is a database, but not one of a shop.
     #[error(
-        "opening shop database {}: it has no table {table:?} as `cronmill shop-data` writes it",
+        "open shop database {}: it has no table {table:?} as `cronmill shop-data` writes it",
         path.display()
     )]
     NotAShop {
@@ -42,13 +42,13 @@ pub enum ShopError {
         source: sqlx::Error,
     },
     /// A new database would overwrite a file.
-    #[error("generating shop database {}: the file exists; remove it first", path.display())]
+    #[error("generate shop database {}: the file exists; remove it first", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// The finished file could not be put in its place.
-    #[error("generating shop database {}", path.display())]
+    #[error("generate shop database {}", path.display())]
     Place {
         /// The file.
         path: PathBuf,
@@ -56,7 +56,7 @@ pub enum ShopError {
         source: std::io::Error,
     },
     /// Orders cannot be given to nobody.
-    #[error("generating {orders} orders for 0 users (allowed: at least 1 user)")]
+    #[error("generate {orders} orders for 0 users (allowed: at least 1 user)")]
     NoUsers {
         /// How many orders were asked for.
         orders: u32,
@@ -65,19 +65,21 @@ pub enum ShopError {
 
 impl ShopError {
     /// A fixed word for metrics and conditions.
+    #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Open { .. } => "open",
-            Self::NotAShop { .. } => "not-a-shop",
-            Self::Busy { .. } => "busy",
-            Self::Query { .. } => "query",
-            Self::Exists { .. } => "exists",
-            Self::Place { .. } => "place",
-            Self::NoUsers { .. } => "no-users",
+            Self::Open { .. } => "CannotOpen",
+            Self::NotAShop { .. } => "NotAShop",
+            Self::Busy { .. } => "DatabaseBusy",
+            Self::Query { .. } => "QueryFailed",
+            Self::Exists { .. } => "FileExists",
+            Self::Place { .. } => "CannotPlace",
+            Self::NoUsers { .. } => "NoUsers",
         }
     }
 
     /// Whether the same call may succeed later without a change to its arguments.
+    #[must_use]
     pub fn is_retryable(&self) -> bool {
         !matches!(self, Self::Exists { .. } | Self::NoUsers { .. })
     }

@@ -134,17 +134,17 @@ async fn write(path: &Path, size: ShopSize) -> Result<(), ShopError> {
         .connect()
         .await
         .map_err(ShopError::open(path))?;
-    sqlx::raw_sql(TABLES).execute(&mut connection).await.map_err(ShopError::query("creating tables"))?;
-    sqlx::query("BEGIN").execute(&mut connection).await.map_err(ShopError::query("beginning"))?;
+    sqlx::raw_sql(TABLES).execute(&mut connection).await.map_err(ShopError::query("create tables"))?;
+    sqlx::query("BEGIN").execute(&mut connection).await.map_err(ShopError::query("begin a transaction"))?;
     insert_users(&mut connection, size.users).await?;
     insert_orders(&mut connection, size).await?;
-    sqlx::query("COMMIT").execute(&mut connection).await.map_err(ShopError::query("committing"))?;
-    sqlx::query(INDEX).execute(&mut connection).await.map_err(ShopError::query("creating the index"))?;
+    sqlx::query("COMMIT").execute(&mut connection).await.map_err(ShopError::query("commit the rows"))?;
+    sqlx::query(INDEX).execute(&mut connection).await.map_err(ShopError::query("create the index"))?;
     sqlx::query("PRAGMA journal_mode = WAL")
         .execute(&mut connection)
         .await
-        .map_err(ShopError::query("switching to WAL"))?;
-    connection.close().await.map_err(ShopError::query("closing the database"))
+        .map_err(ShopError::query("switch to WAL"))?;
+    connection.close().await.map_err(ShopError::query("close the database"))
 }
 
 async fn insert_users(connection: &mut SqliteConnection, users: u32) -> Result<(), ShopError> {
@@ -153,7 +153,7 @@ async fn insert_users(connection: &mut SqliteConnection, users: u32) -> Result<(
         insert.push_values(ids, |mut row, id| {
             row.push_bind(id).push_bind(format!("user-{id:06}"));
         });
-        insert.build().execute(&mut *connection).await.map_err(ShopError::query("inserting users"))?;
+        insert.build().execute(&mut *connection).await.map_err(ShopError::query("insert users"))?;
     }
     Ok(())
 }
@@ -171,7 +171,7 @@ async fn insert_orders(connection: &mut SqliteConnection, size: ShopSize) -> Res
                 .push_bind(status(random.below(100)))
                 .push_bind(FIRST_ORDER_AT + random.below(ORDER_SPAN_S) as i64);
         });
-        insert.build().execute(&mut *connection).await.map_err(ShopError::query("inserting orders"))?;
+        insert.build().execute(&mut *connection).await.map_err(ShopError::query("insert orders"))?;
     }
     Ok(())
 }

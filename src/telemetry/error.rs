@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 pub enum TelemetryError {
     /// The log filter is not of the form `level` or `target=level,…`.
     #[error(
-        "parsing log filter {filter:?} (allowed: off, error, warn, info, debug, trace, or target=level,…)"
+        "read the log filter {filter:?} (allowed: off, error, warn, info, debug, trace, or target=level,…)"
     )]
     Filter {
         /// The filter as given.
@@ -18,10 +18,10 @@ pub enum TelemetryError {
         source: tracing_subscriber::filter::ParseError,
     },
     /// Logging was set up before in this process.
-    #[error("setting up logging twice")]
+    #[error("set up logging a second time")]
     AlreadySetUp(#[source] tracing_subscriber::util::TryInitError),
     /// The address for metrics and probes cannot be listened on.
-    #[error("listening on {addr} for metrics and probes")]
+    #[error("listen on {addr} for metrics and probes")]
     Bind {
         /// The wanted address.
         addr: SocketAddr,
@@ -29,22 +29,24 @@ pub enum TelemetryError {
         source: io::Error,
     },
     /// The server for metrics and probes ended by itself.
-    #[error("serving metrics and probes")]
+    #[error("serve metrics and probes")]
     Serve(#[source] io::Error),
 }
 
 impl TelemetryError {
     /// A fixed word for metrics and conditions.
+    #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Filter { .. } => "log-filter",
-            Self::AlreadySetUp(_) => "logging-twice",
-            Self::Bind { .. } => "listen",
-            Self::Serve(_) => "serve",
+            Self::Filter { .. } => "InvalidLogFilter",
+            Self::AlreadySetUp(_) => "LoggingTwice",
+            Self::Bind { .. } => "CannotListen",
+            Self::Serve(_) => "ServingFailed",
         }
     }
 
     /// Whether the same call may succeed later without a change of configuration.
+    #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Bind { .. } | Self::Serve(_))
     }

@@ -33,6 +33,7 @@ impl Health {
     /// A live process whose readiness is what `readiness` says at the time of each question.
     ///
     /// The closure is called for every probe, so it reads memory and does no I/O.
+    #[must_use]
     pub fn new(readiness: impl Fn() -> Readiness + Send + Sync + 'static) -> Self {
         Self { inner: Arc::new(Inner { dead: OnceLock::new(), readiness: Box::new(readiness) }) }
     }
@@ -47,11 +48,13 @@ impl Health {
     }
 
     /// Why the process is dead, if it is.
+    #[must_use]
     pub fn dead(&self) -> Option<&str> {
         self.inner.dead.get().map(String::as_str)
     }
 
     /// Whether the process takes work; a dead one never does.
+    #[must_use]
     pub fn readiness(&self) -> Readiness {
         match self.dead() {
             Some(reason) => Readiness::NotReady(reason.to_owned().into()),

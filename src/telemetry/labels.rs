@@ -45,6 +45,7 @@ impl TickOutcome {
     ];
 
     /// The label value.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Enqueued => "enqueued",
@@ -83,6 +84,7 @@ impl TaskOutcome {
         [Self::Succeeded, Self::Retried, Self::Archived, Self::Requeued, Self::Revoked, Self::Quarantined];
 
     /// The label value.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",

@@ -117,6 +117,6 @@ mod tests {
         };
         assert!(error.to_string().contains("cronmill=loud"), "{error}");
         assert!(error.to_string().contains("debug"), "{error}");
-        assert_eq!(error.reason(), "log-filter");
+        assert_eq!(error.reason(), "InvalidLogFilter");
     }
 }

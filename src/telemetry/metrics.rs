@@ -79,6 +79,7 @@ impl QueueMetrics {
 
 impl Metrics {
     /// A fresh set; `version` is shown in `cronmill_build_info`.
+    #[must_use]
     pub fn new(version: &'static str) -> Self {
         Self { inner: Arc::new(Inner::new(version)) }
     }
@@ -87,6 +88,7 @@ impl Metrics {
     ///
     /// This is what makes a queue's name a label, so call it for queues of the configuration only, once per
     /// queue: never with a name that came in with a task or a request.
+    #[must_use]
     pub fn queue(&self, name: &str) -> QueueMetrics {
         let mut queues = self.inner.queues.write().unwrap_or_else(PoisonError::into_inner);
         queues.entry(name.to_owned()).or_insert_with(|| self.inner.queue(name)).clone()

@@ -53,6 +53,7 @@ pub struct QueueStats {
 
 impl QueueStats {
     /// Tasks in the queue, whatever their state.
+    #[must_use]
     pub fn size(&self) -> u64 {
         self.aggregating + self.by_state().iter().map(|(_, count)| count).sum::<u64>()
     }

@@ -260,6 +260,6 @@ async fn a_taken_address_is_an_error_that_names_it() {
     let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
     let addr = listener.local_addr().unwrap();
     let error = bind(addr).await.unwrap_err();
-    assert_eq!(error.to_string(), format!("listening on {addr} for metrics and probes"));
-    assert_eq!((error.reason(), error.is_retryable()), ("listen", true));
+    assert_eq!(error.to_string(), format!("listen on {addr} for metrics and probes"));
+    assert_eq!((error.reason(), error.is_retryable()), ("CannotListen", true));
 }

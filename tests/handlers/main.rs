@@ -1,5 +1,7 @@
 //! The shop's handlers on a real SQLite file, judged by another program that reads it.
 
+#![allow(clippy::unwrap_used, reason = "a test's fixtures fail it by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
