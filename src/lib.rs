@@ -16,6 +16,7 @@ pub mod broker;
 pub mod cli;
 #[cfg(feature = "handlers")]
 pub mod handlers;
+pub mod scaling;
 pub mod schedule;
 pub mod scheduler;
 pub mod shutdown;
