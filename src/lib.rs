@@ -12,4 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+pub mod keeper;
+pub mod producer;
 pub mod task;
+pub mod worker;
