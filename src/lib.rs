@@ -12,4 +12,12 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "handlers")]
+pub mod handlers;
+pub mod schedule;
+pub mod scheduler;
+pub mod shutdown;
 pub mod task;
+pub mod telemetry;
