@@ -52,8 +52,8 @@ class Outcome:
 
 
 def lint():
-    yield Step("format", ("cargo", "fmt", "--check"))
-    yield Step("lock file", ("cargo", "metadata", "--locked", "--format-version", "1", "--quiet", "--no-deps"))
+    yield Step("format", ("cargo", "fmt", "--check", "--", "--color=never", "-l"))
+    yield Step("lock file", ("cargo", "tree", "--locked", "--quiet", "--depth=0"))
     yield Step("warnings", ("cargo", "clippy", "--locked", "--all-targets", "--", "-D", "warnings"))
     yield Step("licences", ("python3", "tests/run/licences.py"))
 
