@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "handlers")]
 pub mod handlers;
 pub mod shutdown;
