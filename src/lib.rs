@@ -16,6 +16,8 @@ pub mod broker;
 pub mod cli;
 #[cfg(feature = "handlers")]
 pub mod handlers;
+pub mod schedule;
+pub mod scheduler;
 pub mod shutdown;
 pub mod task;
 pub mod telemetry;

@@ -56,6 +56,8 @@ scripts! {
     PUT_ENTRY = "put_entry.lua";
     /// Remove a schedule entry, or stop it from firing.
     RETIRE_ENTRY = "retire_entry.lua";
+    /// Set an entry aside.
+    FAULT_ENTRY = "fault_entry.lua";
     /// Read the entries due soon.
     DUE = "read_due.lua";
     /// Fire due ticks.

@@ -9,5 +9,3 @@ pub mod connect;
 pub mod exit;
 #[cfg(feature = "handlers")]
 pub mod shop_data;
-#[cfg(feature = "handlers")]
-pub mod worker;
