@@ -16,8 +16,11 @@ pub mod broker;
 pub mod cli;
 #[cfg(feature = "handlers")]
 pub mod handlers;
+pub mod keeper;
+pub mod producer;
 pub mod schedule;
 pub mod scheduler;
 pub mod shutdown;
 pub mod task;
 pub mod telemetry;
+pub mod worker;
