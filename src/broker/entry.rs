@@ -144,6 +144,7 @@ impl Broker {
                 call.arg("").arg("");
             }
         }
+        call.arg(u8::from(entry.suspend));
         let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
         let verdict = reply.text()?;
         match verdict.as_str() {

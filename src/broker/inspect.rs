@@ -9,11 +9,13 @@ use super::keys::{QUEUES, QueueKeys};
 use super::pause::PauseState;
 use super::reply::{from_ms, from_s};
 use super::server::since;
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, script};
 use crate::task::{Message, QueueName, State};
 
 /// Most tasks on one page.
 const PAGE_MAX: usize = 1000;
+/// Schedules looked at for a forecast.
+const FORECAST_ENTRIES: usize = 200;
 /// Groups whose sizes are read for a queue's summary; the rest is estimated from them.
 const GROUPS_READ: usize = 100;
 
@@ -83,7 +85,7 @@ pub struct Backlog {
     pub active: u64,
     /// Scheduled and retrying tasks due within the time looked ahead.
     pub due_soon: u64,
-    /// Schedules with a tick within the time looked ahead.
+    /// Ticks within the time looked ahead that will run, of the first 200 schedules due.
     pub ticks_soon: u64,
     /// When the next tick is due, by Redis's clock.
     pub next_tick: Option<Timestamp>,
@@ -193,24 +195,30 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Command`].
     pub async fn backlog(&self, queue: &QueueName, ahead: Duration) -> Result<Backlog, BrokerError> {
+        const DOING: &str = "read the backlog";
         let keys = QueueKeys::new(queue);
         let soon = self.now() + SignedDuration::try_from(ahead).unwrap_or(SignedDuration::ZERO);
         let mut pipe = redis::pipe();
         pipe.exists(keys.paused()).llen(keys.pending()).llen(keys.active());
-        pipe.zcount(keys.scheduled(), "-inf", soon.as_second()).zcount(keys.retry(), "-inf", soon.as_second());
-        pipe.zcount(keys.due(), "-inf", soon.as_millisecond());
-        pipe.cmd("ZRANGE").arg(keys.due()).arg(0).arg(0).arg("WITHSCORES");
+        pipe.zcount(keys.scheduled(), "-inf", soon.as_second()).zcount(
+            keys.retry(),
+            "-inf",
+            soon.as_second(),
+        );
         pipe.get(keys.processed());
-        type Numbers = (bool, u64, u64, u64, u64, u64, Vec<(String, f64)>, Option<u64>);
-        let numbers: Numbers = self.pipe("read the backlog", queue.as_str(), &pipe).await?;
-        let next = numbers.6.first().map(|(_, due)| *due).filter(|due| due.is_finite());
+        let mut forecast = script::FORECAST.key(keys.due());
+        forecast.arg(keys.entry_prefix()).arg(ahead.as_millis() as u64).arg(FORECAST_ENTRIES);
+        let (numbers, ticks) = tokio::try_join!(
+            self.pipe::<(bool, u64, u64, u64, u64, Option<u64>)>(DOING, queue.as_str(), &pipe),
+            self.run::<(u64, String)>(DOING, queue.as_str(), &forecast),
+        )?;
         Ok(Backlog {
             pending: if numbers.0 { 0 } else { numbers.1 },
             active: numbers.2,
             due_soon: numbers.3 + numbers.4,
-            ticks_soon: numbers.5,
-            next_tick: next.map(|due| from_ms(due as i64)),
-            processed: numbers.7.unwrap_or(0),
+            ticks_soon: ticks.0,
+            next_tick: ticks.1.parse().ok().map(from_ms),
+            processed: numbers.5.unwrap_or(0),
         })
     }
 

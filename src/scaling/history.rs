@@ -24,7 +24,8 @@ impl History {
             self.wanted.pop_back();
         }
         self.wanted.push_back((now, wanted));
-        while self.wanted.front().is_some_and(|&(at, _)| at + window < now || (window.is_zero() && at < now)) {
+        while self.wanted.front().is_some_and(|&(at, _)| at + window < now || (window.is_zero() && at < now))
+        {
             self.wanted.pop_front();
         }
         self.wanted.front().map_or(wanted, |&(_, most)| most)

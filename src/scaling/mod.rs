@@ -102,7 +102,9 @@ impl fmt::Display for Plan {
             Reason::Fixed => f.write_str("fixed by the manifest"),
             Reason::Work => write!(f, "{} waiting, {} should run at once", self.backlog, self.slots),
             Reason::Idle => f.write_str("nothing to do"),
-            Reason::Maximum => write!(f, "{} should run at once, but no more workers are allowed", self.slots),
+            Reason::Maximum => {
+                write!(f, "{} should run at once, but no more workers are allowed", self.slots)
+            }
             Reason::Minimum => f.write_str("kept at the least number"),
             Reason::Stabilizing => f.write_str("fewer would do, but not for long enough yet"),
             Reason::TickNear => f.write_str("nothing to do, but a tick is near"),
@@ -119,7 +121,8 @@ impl fmt::Display for Plan {
 #[must_use]
 pub fn plan(snapshot: &Snapshot, policy: &Policy, history: &mut History, now: Duration) -> Plan {
     let backlog = snapshot.pending + snapshot.due_soon + snapshot.ticks_soon;
-    let slots = snapshot.active + share(backlog, snapshot.run_time.unwrap_or(policy.target_wait), policy.target_wait);
+    let slots =
+        snapshot.active + share(backlog, snapshot.run_time.unwrap_or(policy.target_wait), policy.target_wait);
     if let Some(replicas) = policy.fixed {
         return Plan { replicas, backlog, slots, reason: Reason::Fixed };
     }

@@ -53,7 +53,8 @@ fn limits_hold() {
 #[test]
 fn a_fleet_grows_at_once_and_shrinks_after_the_window() {
     let mut history = History::starting_with(0, Duration::ZERO);
-    let mut at = |seconds, work| plan(&pending(work), &POLICY, &mut history, Duration::from_secs(seconds)).replicas;
+    let mut at =
+        |seconds, work| plan(&pending(work), &POLICY, &mut history, Duration::from_secs(seconds)).replicas;
     assert_eq!(at(1, 100), 5);
     assert_eq!(at(2, 40), 5, "still within the window");
     assert_eq!(at(50, 0), 5);

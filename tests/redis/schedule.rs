@@ -342,3 +342,22 @@ async fn writes_that_redis_lost_are_fired_again_under_the_same_id() {
     assert_eq!(bench.outcomes()[1], (TickOutcome::Refired, 1));
     assert_eq!(bench.cli(&["LRANGE", "asynq:{q}:pending", "0", "-1"]), format!("a-{}", due.as_second()));
 }
+
+#[tokio::test]
+async fn a_forecast_counts_what_will_run_and_not_what_is_suspended() {
+    let bench = Bench::new().await;
+    for (uid, suspend) in [("a", false), ("b", true), ("c", false)] {
+        bench
+            .scheduler
+            .apply(&edited(entry(uid, "@yearly"), 1, |entry| entry.suspend = suspend))
+            .await
+            .expect("apply");
+    }
+    let now = bench.broker.now().as_millisecond();
+    for (uid, due) in [("a", now + 500), ("b", now + 100), ("c", now + 60_000)] {
+        bench.cli(&["ZADD", "cronmill:{q}:due", &due.to_string(), uid]);
+    }
+    let backlog = bench.broker.backlog(&bench.queue, Duration::from_secs(5)).await.expect("backlog");
+    assert_eq!(backlog.ticks_soon, 1);
+    assert_eq!(backlog.next_tick.map(|tick| tick.as_millisecond()), Some(now + 500));
+}
