@@ -266,6 +266,22 @@ async fn an_edit_that_leaves_the_times_alone_keeps_the_next_tick() {
     assert_ne!(bench.cli(&["HGET", "cronmill:{q}:entry:a", "next"]), next);
 }
 
+/// Once, the list of living tasks kept an entry that had fired from being read again after an edit.
+#[tokio::test]
+async fn a_schedule_that_has_fired_can_be_edited_and_fires_on() {
+    let bench = Bench::new().await;
+    let every_second = entry("a", "* * * * * *");
+    bench.scheduler.apply(&every_second).await.expect("apply");
+    bench.fire_until("the first", |ticks| !ticks.is_empty()).await;
+    let suspended = edited(every_second, 2, |entry| entry.suspend = true);
+    bench.scheduler.apply(&suspended).await.expect("apply");
+    bench
+        .fire_until("a suspended tick", |ticks| {
+            ticks.iter().any(|tick| tick.outcome == TickOutcome::Suspended)
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn an_edit_of_the_times_lets_the_due_tick_fire_first() {
     let bench = Bench::new().await;
