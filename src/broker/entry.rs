@@ -249,7 +249,7 @@ impl Broker {
             for uid in chunk {
                 pipe.hgetall(keys.entry(uid));
             }
-            let rows: Vec<BTreeMap<String, String>> =
+            let rows: Vec<BTreeMap<String, Vec<u8>>> =
                 self.pipe("read schedules", queue.as_str(), &pipe).await?;
             let there = rows.into_iter().zip(chunk).filter(|(row, _)| row.contains_key("rev"));
             found.extend(there.map(|(row, uid)| stored(uid.clone(), row)));
