@@ -138,6 +138,9 @@ class Verdict(unittest.TestCase):
         self.assertEqual((outcome.count.skipped, outcome.count.failed), (1, 0))
         self.assertIn("go 1.19 is older than 1.26", outcome.why)
 
+    def test_settings_are_for_test_targets_that_exist(self):
+        self.assertEqual(set(tiers.SETTINGS) - set(tiers.targets_here()), set())
+
     def test_an_unknown_tier_is_refused(self):
         with self.assertRaises(tiers.UnknownTier):
             tiers.choose(["no-such-tier"])

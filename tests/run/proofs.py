@@ -38,6 +38,8 @@ def long_tests(text):
 def run(names):
     """Runs the proofs of these names; without a name lists all."""
     known = proofs()
+    # A test target's name stands for all of its proofs.
+    names = [proof for name in names for proof in ([p for p in known if known[p] == name] or [name])]
     if unknown := [name for name in names if name not in known]:
         raise UnknownProof(f"no proof {', '.join(unknown)}; there are: {', '.join(known) or 'none'}")
     if not names:
