@@ -18,6 +18,7 @@ pub mod cli;
 pub mod handlers;
 pub mod keeper;
 pub mod producer;
+pub mod scaling;
 pub mod schedule;
 pub mod scheduler;
 pub mod shutdown;

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::keys::{QUEUES, QueueKeys};
 use super::pause::PauseState;
-use super::reply::from_s;
+use super::reply::{from_ms, from_s};
 use super::server::since;
 use super::{Broker, BrokerError};
 use crate::task::{Message, QueueName, State};
@@ -72,6 +72,23 @@ impl QueueSummary {
             State::Aggregating => self.aggregating,
         }
     }
+}
+
+/// What a queue asks of its workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// Tasks that can be claimed; none while the queue is paused.
+    pub pending: u64,
+    /// Tasks that run.
+    pub active: u64,
+    /// Scheduled and retrying tasks due within the time looked ahead.
+    pub due_soon: u64,
+    /// Schedules with a tick within the time looked ahead.
+    pub ticks_soon: u64,
+    /// When the next tick is due, by Redis's clock.
+    pub next_tick: Option<Timestamp>,
+    /// Attempts ended ever.
+    pub processed: u64,
 }
 
 /// One day's numbers.
@@ -168,6 +185,32 @@ impl Broker {
             failed_total: numbers.3.unwrap_or(0),
             wait: wait.map_or(Duration::ZERO, |then| since(now, then)),
             paused: self.pause_state(queue).await?,
+        })
+    }
+
+    /// What a queue asks of its workers now and within `ahead`, in one round trip.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`].
+    pub async fn backlog(&self, queue: &QueueName, ahead: Duration) -> Result<Backlog, BrokerError> {
+        let keys = QueueKeys::new(queue);
+        let soon = self.now() + SignedDuration::try_from(ahead).unwrap_or(SignedDuration::ZERO);
+        let mut pipe = redis::pipe();
+        pipe.exists(keys.paused()).llen(keys.pending()).llen(keys.active());
+        pipe.zcount(keys.scheduled(), "-inf", soon.as_second()).zcount(keys.retry(), "-inf", soon.as_second());
+        pipe.zcount(keys.due(), "-inf", soon.as_millisecond());
+        pipe.cmd("ZRANGE").arg(keys.due()).arg(0).arg(0).arg("WITHSCORES");
+        pipe.get(keys.processed());
+        type Numbers = (bool, u64, u64, u64, u64, u64, Vec<(String, f64)>, Option<u64>);
+        let numbers: Numbers = self.pipe("read the backlog", queue.as_str(), &pipe).await?;
+        let next = numbers.6.first().map(|(_, due)| *due).filter(|due| due.is_finite());
+        Ok(Backlog {
+            pending: if numbers.0 { 0 } else { numbers.1 },
+            active: numbers.2,
+            due_soon: numbers.3 + numbers.4,
+            ticks_soon: numbers.5,
+            next_tick: next.map(|due| from_ms(due as i64)),
+            processed: numbers.7.unwrap_or(0),
         })
     }
 

@@ -33,7 +33,7 @@ pub use entry::{DueEntries, DueEntry, NextTick, PutVerdict, Retired, StoredEntry
 pub use error::BrokerError;
 pub use finish::{Finish, FinishOutcome, Finished};
 pub use fire::{FireRequest, FireVerdict};
-pub use inspect::{DayCount, Page, QueueSummary, TaskView};
+pub use inspect::{Backlog, DayCount, Page, QueueSummary, TaskView};
 pub use keep::{ArchiveLimits, Cleaned, Forwarded, Recovered};
 pub use pause::{PauseNote, PauseState, Resumed};
 pub use server::LiveServer;

@@ -57,7 +57,7 @@ pub fn exit_code(result: Result<(), Failure>) -> ExitCode {
 }
 
 /// An error with its causes on one line, without the causes that a message already quotes.
-fn one_line(error: &Error) -> String {
+pub(super) fn one_line(error: &Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();

@@ -5,6 +5,7 @@
 //! beyond reading input.
 
 pub mod args;
+pub mod connect;
 pub mod exit;
 #[cfg(feature = "handlers")]
 pub mod shop_data;
