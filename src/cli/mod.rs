@@ -9,3 +9,5 @@ pub mod connect;
 pub mod exit;
 #[cfg(feature = "handlers")]
 pub mod shop_data;
+#[cfg(feature = "handlers")]
+pub mod worker;
