@@ -35,7 +35,7 @@ pub use error::BrokerError;
 pub use facts::RedisFacts;
 pub use finish::{Finish, FinishOutcome, Finished};
 pub use fire::{FireRequest, FireVerdict};
-pub use inspect::{DayCount, Page, QueueSummary, TaskView};
+pub use inspect::{Backlog, DayCount, Page, QueueSummary, TaskView};
 pub use keep::{ArchiveLimits, Cleaned, Forwarded, Recovered};
 pub use pause::{PauseNote, PauseState, Resumed};
 pub use server::LiveServer;

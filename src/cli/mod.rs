@@ -6,10 +6,13 @@
 
 pub mod args;
 mod completion;
+pub mod connect;
 mod cron;
+#[cfg(feature = "local")]
+pub mod dev;
 pub mod exit;
 mod output;
-pub mod program;
+mod program;
 mod queue;
 mod server;
 #[cfg(feature = "handlers")]
@@ -17,3 +20,7 @@ pub mod shop_data;
 mod stats;
 mod task;
 mod version;
+#[cfg(feature = "handlers")]
+pub mod worker;
+
+pub use program::main;

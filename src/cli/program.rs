@@ -7,6 +7,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::completion::CompletionArgs;
 use super::cron::CronCommand;
+#[cfg(feature = "local")]
+use super::dev::{self, DevArgs};
 use super::exit::{Failure, exit_code};
 use super::queue::QueueCommand;
 use super::server::ServerCommand;
@@ -29,6 +31,8 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[cfg(feature = "local")]
+    Dev(DevArgs),
     #[command(subcommand)]
     Cron(CronCommand),
     #[command(subcommand)]
@@ -46,6 +50,13 @@ enum Command {
     Completion(CompletionArgs),
     /// Print what this program is built of.
     Version(VersionArgs),
+    /// Become another program that ends with its parent; for this program's own use.
+    #[cfg(feature = "local")]
+    #[command(name = dev::LEASH_WORD, hide = true)]
+    Leashed {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<std::ffi::OsString>,
+    },
 }
 
 /// Runs the program: flags and environment in, exit code out.
@@ -64,6 +75,8 @@ pub fn main() -> ExitCode {
 impl Command {
     fn run(self) -> Result<(), Failure> {
         match self {
+            #[cfg(feature = "local")]
+            Self::Dev(args) => args.run(),
             Self::Cron(command) => once(command.run()),
             Self::Task(command) => once(command.run()),
             Self::Queue(command) => once(command.run()),
@@ -73,6 +86,8 @@ impl Command {
             Self::ShopData(args) => once(args.run()),
             Self::Completion(args) => args.run(Program::command()),
             Self::Version(args) => args.run(),
+            #[cfg(feature = "local")]
+            Self::Leashed { words } => dev::become_leashed(&words),
         }
     }
 }
@@ -112,7 +127,7 @@ mod tests {
             for flag in command.get_arguments() {
                 assert!(flag.get_help().is_some(), "{} {flag}", command.get_name());
             }
-            command.get_subcommands().for_each(check);
+            command.get_subcommands().filter(|command| !command.is_hide_set()).for_each(check);
         }
         check(&Program::command());
     }

@@ -49,7 +49,11 @@ struct Inner {
     busy_slots: Gauge,
     queues: RwLock<BTreeMap<String, QueueMetrics>>,
     stats_source: OnceLock<queue_stats::Source>,
+    refresh: OnceLock<Refresh>,
 }
+
+/// Brings gauges up to date.
+type Refresh = Box<dyn Fn(&Metrics) + Send + Sync>;
 
 /// What is recorded for one queue; clones share it.
 #[derive(Clone)]
@@ -88,7 +92,6 @@ impl Metrics {
     ///
     /// This is what makes a queue's name a label, so call it for queues of the configuration only, once per
     /// queue: never with a name that came in with a task or a request.
-    #[must_use]
     pub fn queue(&self, name: &str) -> QueueMetrics {
         let mut queues = self.inner.queues.write().unwrap_or_else(PoisonError::into_inner);
         queues.entry(name.to_owned()).or_insert_with(|| self.inner.queue(name)).clone()
@@ -147,6 +150,14 @@ impl Metrics {
         let _ = self.inner.stats_source.set(source);
     }
 
+    /// Has `refresh` called before each scrape, to set the gauges whose values are kept elsewhere.
+    ///
+    /// It reads memory and does no I/O. The first call decides.
+    pub fn refresh_with(&self, refresh: impl Fn(&Self) + Send + Sync + 'static) {
+        // Two would set the same gauges.
+        let _ = self.inner.refresh.set(Box::new(refresh));
+    }
+
     /// The metrics as text, asking Redis for the queues' state first.
     ///
     /// # Errors
@@ -156,6 +167,9 @@ impl Metrics {
     /// Dropping the future loses nothing but the answer.
     pub(super) async fn render(&self, exposition: Exposition) -> Result<String, fmt::Error> {
         let stats = self.read_queue_stats().await;
+        if let Some(refresh) = self.inner.refresh.get() {
+            refresh(self);
+        }
         let mut text = String::with_capacity(16 * 1024);
         encode_registry(&mut text, &self.inner.registry)?;
         let stats = stats.iter().map(|(name, stats)| (name.as_str(), stats));
@@ -202,6 +216,7 @@ impl Inner {
             busy_slots: Gauge::default(),
             queues: RwLock::default(),
             stats_source: OnceLock::new(),
+            refresh: OnceLock::new(),
         };
         let build = Family::<BuildLabels, Gauge>::default();
         build.get_or_create(&BuildLabels { version }).set(1);

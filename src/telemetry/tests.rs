@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -121,6 +123,19 @@ async fn every_closed_label_is_there_before_its_first_event() {
         let series =
             format!("cronmill_tasks_finished_total{{queue=\"default\",outcome=\"{}\"}}", outcome.as_str());
         assert_eq!(samples.get(&series), Some(&0.0), "{series}");
+    }
+}
+
+#[tokio::test]
+async fn gauges_kept_elsewhere_are_read_at_each_scrape() {
+    let metrics = Metrics::new("1.2.3");
+    let busy = Arc::new(AtomicUsize::new(3));
+    let kept = Arc::clone(&busy);
+    metrics.refresh_with(move |metrics| metrics.set_worker_busy_slots(kept.load(Ordering::Relaxed)));
+    for expected in [3, 9] {
+        busy.store(expected, Ordering::Relaxed);
+        let samples = rendered(&metrics, Exposition::OpenMetrics).await.samples;
+        assert_eq!(samples.get("cronmill_worker_busy_slots"), Some(&(expected as f64)));
     }
 }
 

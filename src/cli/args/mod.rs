@@ -11,6 +11,7 @@ pub mod object;
 pub mod output;
 pub mod queues;
 pub mod redis;
+pub mod switch;
 
 pub use connection::ConnectionArgs;
 pub use duration::parse_duration;
@@ -21,3 +22,4 @@ pub use object::ObjectName;
 pub use output::OutputArgs;
 pub use queues::QueueWeights;
 pub use redis::RedisArgs;
+pub use switch::parse_switch;

@@ -1,0 +1,154 @@
+//! Keeping one queue.
+
+use std::time::Duration;
+
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{Keeper, Outage};
+use crate::broker::BrokerError;
+use crate::task::QueueName;
+
+/// How long a turn lasts unless renewed: the longest a queue goes without a keeper after one died.
+const TURN: Duration = Duration::from_secs(3);
+/// How often a turn is renewed, and how often the others ask for it.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// A task scheduled since the last look may be due sooner than the one we wait for.
+const FORWARD_EVERY: Duration = Duration::from_millis(200);
+const RECOVER_EVERY: Duration = Duration::from_secs(1);
+const CLEAN_EVERY: Duration = Duration::from_secs(2);
+/// A due time a hair ahead, or already past by our clock only, must not make a tight loop.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+
+pub(super) struct QueueKeeper<'a> {
+    keeper: &'a Keeper,
+    queue: &'a QueueName,
+    holds_turn: bool,
+    next_turn: Instant,
+    next_forward: Instant,
+    next_recover: Instant,
+    next_clean: Instant,
+    /// From where in `active` to look for strays next time.
+    clean_from: usize,
+}
+
+impl<'a> QueueKeeper<'a> {
+    pub(super) fn new(keeper: &'a Keeper, queue: &'a QueueName) -> Self {
+        let now = Instant::now();
+        Self {
+            keeper,
+            queue,
+            holds_turn: false,
+            next_turn: now,
+            next_forward: now,
+            next_recover: now,
+            next_clean: now,
+            clean_from: 0,
+        }
+    }
+
+    pub(super) async fn run(mut self, token: &CancellationToken) {
+        let mut outage = Outage::new("keep a queue");
+        while !token.is_cancelled() {
+            let pause = match self.step().await {
+                Ok(pause) => {
+                    outage.ended();
+                    pause
+                }
+                Err(error) => outage.failed(&error),
+            };
+            if pause.is_zero() {
+                // More is due at once: go on, after others had the thread.
+                yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                () = token.cancelled() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Does what is due and returns how long there is nothing to do.
+    async fn step(&mut self) -> Result<Duration, BrokerError> {
+        let now = Instant::now();
+        if now >= self.next_turn {
+            self.take_turn(now).await?;
+        }
+        if !self.holds_turn {
+            return Ok(self.next_turn.saturating_duration_since(Instant::now()));
+        }
+        if now >= self.next_forward {
+            self.forward(now).await?;
+        }
+        if now >= self.next_recover {
+            self.recover(now).await?;
+        }
+        if now >= self.next_clean {
+            self.clean(now).await?;
+        }
+        let next = self.next_turn.min(self.next_forward).min(self.next_recover).min(self.next_clean);
+        Ok(next.saturating_duration_since(Instant::now()))
+    }
+
+    async fn take_turn(&mut self, now: Instant) -> Result<(), BrokerError> {
+        let held = self.holds_turn;
+        // Without an answer nobody knows whose turn it is; it is asked for again before anything else happens.
+        self.holds_turn = false;
+        self.holds_turn = self.keeper.broker.take_keeper_turn(self.queue, &self.keeper.owner, TURN).await?;
+        self.next_turn = now + RENEW_EVERY;
+        if held != self.holds_turn {
+            debug!(queue.name = %self.queue, keeps = self.holds_turn, "the turn to keep a queue changed");
+        }
+        Ok(())
+    }
+
+    async fn forward(&mut self, now: Instant) -> Result<(), BrokerError> {
+        let forwarded = self.keeper.broker.forward(self.queue).await?;
+        let until_due = forwarded.next_due.map(|due| {
+            let ahead = due.duration_since(self.keeper.broker.now());
+            Duration::try_from(ahead).unwrap_or(Duration::ZERO)
+        });
+        self.next_forward = match (forwarded.more, until_due) {
+            (true, _) => now,
+            (false, Some(due)) => now + due.clamp(PAUSE_MIN, FORWARD_EVERY),
+            (false, None) => now + FORWARD_EVERY,
+        };
+        Ok(())
+    }
+
+    async fn recover(&mut self, now: Instant) -> Result<(), BrokerError> {
+        let recovered = self.keeper.broker.recover(self.queue, &*self.keeper.retry_delay).await?;
+        self.next_recover = if recovered.more { now } else { now + RECOVER_EVERY };
+        if recovered.requeued + recovered.retried + recovered.archived > 0 {
+            warn!(
+                queue.name = %self.queue,
+                requeued = recovered.requeued,
+                retried = recovered.retried,
+                archived = recovered.archived,
+                "tasks came back from workers that no longer extend their leases"
+            );
+        }
+        Ok(())
+    }
+
+    async fn clean(&mut self, now: Instant) -> Result<(), BrokerError> {
+        let cleaned = self.keeper.broker.clean(self.queue, self.keeper.archive, self.clean_from).await?;
+        self.clean_from = cleaned.next_place;
+        self.next_clean = if cleaned.more { now } else { now + CLEAN_EVERY };
+        if cleaned.expired + cleaned.trimmed > 0 {
+            debug!(
+                queue.name = %self.queue,
+                expired = cleaned.expired,
+                trimmed = cleaned.trimmed,
+                "deleted tasks past their retention"
+            );
+        }
+        if cleaned.stranded > 0 {
+            warn!(queue.name = %self.queue, tasks = cleaned.stranded, "repaired what stood in active without a lease");
+        }
+        Ok(())
+    }
+}

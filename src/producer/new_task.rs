@@ -1,0 +1,304 @@
+//! What a caller says about a task, and how it becomes a message.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+
+use super::EnqueueError;
+use crate::broker::{MESSAGE_BYTES_MAX, NewTask};
+use crate::task::{DEFAULT_MAX_RETRY, DEFAULT_QUEUE, DEFAULT_TIMEOUT_S, Message, QueueName};
+
+/// A task to enqueue. Whatever is not said has asynq's default.
+///
+/// Nothing is checked here: [`Client::enqueue`](super::Client::enqueue) does that, so that all mistakes
+/// appear in one place.
+#[derive(Clone)]
+pub struct Task {
+    kind: String,
+    payload: Bytes,
+    queue: String,
+    id: Option<String>,
+    max_retry: i32,
+    timeout: Duration,
+    deadline: Option<Timestamp>,
+    retention: Duration,
+    headers: BTreeMap<String, String>,
+    start: Start,
+}
+
+#[derive(Clone, Copy)]
+enum Start {
+    Now,
+    At(Timestamp),
+    After(Duration),
+}
+
+impl Task {
+    /// A task of a type (which handler runs it) with its input.
+    #[must_use]
+    pub fn new(kind: impl Into<String>, payload: impl Into<Option<Bytes>>) -> Self {
+        Self {
+            kind: kind.into(),
+            payload: payload.into().unwrap_or_default(),
+            queue: DEFAULT_QUEUE.to_owned(),
+            id: None,
+            max_retry: DEFAULT_MAX_RETRY,
+            timeout: Duration::ZERO,
+            deadline: None,
+            retention: Duration::ZERO,
+            headers: BTreeMap::new(),
+            start: Start::Now,
+        }
+    }
+
+    /// The queue it goes to. Default `default`.
+    #[must_use]
+    pub fn queue(mut self, name: impl Into<String>) -> Self {
+        self.queue = name.into();
+        self
+    }
+
+    /// Its id, unique within its queue. Default: a random UUID.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// How many retries may follow a failure. Default 25.
+    #[must_use]
+    pub fn max_retry(mut self, retries: u32) -> Self {
+        self.max_retry = i32::try_from(retries).unwrap_or(i32::MAX);
+        self
+    }
+
+    /// How long one attempt may take; stored in whole seconds, rounded up. Zero counts as not given.
+    ///
+    /// Default: 30 minutes when there is no deadline either, otherwise no limit but the deadline.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// When all attempts must be over; stored in whole seconds, rounded down. Default: never.
+    ///
+    /// A task past its deadline is archived, not retried.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Timestamp) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// How long a completed task with its result stays readable, in whole seconds.
+    ///
+    /// Default, and below one second: it is deleted at once.
+    #[must_use]
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Adds one header, or replaces the one of that name.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds headers; those of the same name are replaced.
+    #[must_use]
+    pub fn headers(mut self, headers: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// Starts it at a time, or at once when that has passed. Replaces an earlier [`after`](Self::after).
+    #[must_use]
+    pub fn at(mut self, start: Timestamp) -> Self {
+        self.start = Start::At(start);
+        self
+    }
+
+    /// Starts it some time after it is enqueued. Replaces an earlier [`at`](Self::at).
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.start = Start::After(delay);
+        self
+    }
+
+    /// The type it was made with.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// The queue it goes to.
+    #[must_use]
+    pub fn queue_name(&self) -> &str {
+        &self.queue
+    }
+
+    /// Checks everything and makes the message, with the time it is due unless that is now.
+    pub(super) fn to_message(&self, now: Timestamp) -> Result<NewTask, EnqueueError> {
+        if self.kind.trim().is_empty() {
+            return Err(EnqueueError::BlankKind);
+        }
+        let queue = QueueName::new(self.queue.as_str())?;
+        let id = match &self.id {
+            Some(id) if id.trim().is_empty() => return Err(EnqueueError::BlankId),
+            Some(id) => id.clone(),
+            None => uuid::Uuid::new_v4().to_string(),
+        };
+        let due = self.due(now)?;
+        let mut message = Message {
+            kind: self.kind.clone(),
+            payload: self.payload.clone(),
+            id,
+            queue: queue.as_str().to_owned(),
+            max_retry: self.max_retry,
+            timeout_s: self.timeout_s(),
+            // Zero on the wire means none, so a deadline at or before the epoch becomes the first second after.
+            deadline_s: self.deadline.map_or(0, |deadline| deadline.as_second().max(1)),
+            retention_s: whole_seconds(self.retention),
+            ..Message::default()
+        };
+        if !self.headers.is_empty() {
+            message.set_headers(self.headers.clone());
+        }
+        let bytes = prost::Message::encoded_len(&message);
+        if bytes > MESSAGE_BYTES_MAX {
+            return Err(EnqueueError::TooLarge { bytes, limit: MESSAGE_BYTES_MAX });
+        }
+        Ok(NewTask { message, due })
+    }
+
+    fn timeout_s(&self) -> i64 {
+        let part_of_second = i64::from(self.timeout.subsec_nanos() > 0);
+        match whole_seconds(self.timeout).saturating_add(part_of_second) {
+            0 if self.deadline.is_none() => DEFAULT_TIMEOUT_S,
+            seconds => seconds,
+        }
+    }
+
+    fn due(&self, now: Timestamp) -> Result<Option<Timestamp>, EnqueueError> {
+        let start = match self.start {
+            Start::Now => return Ok(None),
+            Start::At(start) => start,
+            Start::After(delay) => SignedDuration::try_from(delay)
+                .ok()
+                .and_then(|delay| now.checked_add(delay).ok())
+                .ok_or(EnqueueError::TooFarAway { seconds: delay.as_secs() })?,
+        };
+        Ok((start > now).then_some(start))
+    }
+}
+
+fn whole_seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Shows everything but the payload, which may be confidential.
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task")
+            .field("kind", &self.kind)
+            .field("queue", &self.queue)
+            .field("id", &self.id)
+            .field("payload_bytes", &self.payload.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-11-23T12:00:00Z".parse().expect("a timestamp")
+    }
+
+    fn message_of(task: Task) -> Message {
+        task.to_message(now()).expect("valid task").message
+    }
+
+    #[test]
+    fn what_is_not_said_has_asynqs_defaults() {
+        let task = Task::new("t", None).id("1").to_message(now()).expect("valid task");
+        let expected = Message {
+            kind: "t".into(),
+            id: "1".into(),
+            queue: "default".into(),
+            max_retry: 25,
+            timeout_s: 1800,
+            ..Message::default()
+        };
+        assert_eq!((task.message, task.due), (expected, None));
+    }
+
+    #[test]
+    fn every_task_without_an_id_gets_its_own() {
+        let task = Task::new("t", None);
+        let (first, second) = (message_of(task.clone()), message_of(task));
+        assert_ne!(first.id, second.id);
+        assert_eq!(uuid::Uuid::parse_str(&first.id).expect("a uuid").to_string(), first.id);
+    }
+
+    #[test]
+    fn a_deadline_alone_leaves_the_timeout_unset() {
+        let message = message_of(Task::new("t", None).deadline(now()));
+        assert_eq!((message.timeout_s, message.deadline_s), (0, now().as_second()));
+        let epoch = message_of(Task::new("t", None).deadline(Timestamp::UNIX_EPOCH));
+        assert_eq!((epoch.timeout_s, epoch.deadline_s), (0, 1));
+    }
+
+    #[test]
+    fn half_a_second_of_timeout_is_not_the_default_of_half_an_hour() {
+        assert_eq!(message_of(Task::new("t", None).timeout(Duration::from_millis(500))).timeout_s, 1);
+        assert_eq!(message_of(Task::new("t", None).timeout(Duration::from_millis(2500))).timeout_s, 3);
+        assert_eq!(message_of(Task::new("t", None).timeout(Duration::ZERO)).timeout_s, 1800);
+    }
+
+    #[test]
+    fn retention_below_a_second_is_none() {
+        assert_eq!(message_of(Task::new("t", None).retention(Duration::from_millis(999))).retention_s, 0);
+        assert_eq!(message_of(Task::new("t", None).retention(Duration::from_millis(1999))).retention_s, 1);
+    }
+
+    #[test]
+    fn only_a_start_in_the_future_is_scheduled() {
+        let due = |task: Task| task.to_message(now()).expect("valid task").due;
+        let later = now() + SignedDuration::from_secs(5);
+        assert_eq!(due(Task::new("t", None).at(now())), None);
+        assert_eq!(due(Task::new("t", None).at(later)), Some(later));
+        assert_eq!(due(Task::new("t", None).after(Duration::from_secs(5))), Some(later));
+        assert_eq!(due(Task::new("t", None).at(later).after(Duration::ZERO)), None);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let reason = |task: Task| task.to_message(now()).expect_err("refused").reason();
+        assert_eq!(reason(Task::new(" ", None)), "BlankType");
+        assert_eq!(reason(Task::new("t", None).id(" ")), "BlankId");
+        assert_eq!(reason(Task::new("t", None).queue(" ")), "InvalidQueueName");
+        assert_eq!(reason(Task::new("t", None).queue("}x")), "InvalidQueueName");
+        assert_eq!(reason(Task::new("t", None).after(Duration::MAX)), "TooFarAway");
+    }
+
+    #[test]
+    fn a_payload_beyond_redis_limit_is_refused_with_its_size() {
+        // Zeroed memory is mapped, not filled: half a gigabyte that is never resident.
+        let payload = Bytes::from(vec![0; MESSAGE_BYTES_MAX]);
+        let error = Task::new("t", payload).id("1").to_message(now()).expect_err("refused");
+        assert!(error.to_string().contains(&format!("{} bytes", MESSAGE_BYTES_MAX + 26)), "{error}");
+    }
+
+    #[test]
+    fn debug_output_hides_the_payload() {
+        let shown = format!("{:?}", Task::new("t", Bytes::from_static(b"secret")));
+        assert!(shown.contains("payload_bytes: 6") && !shown.contains("secret"), "{shown}");
+    }
+}

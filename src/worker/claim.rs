@@ -1,0 +1,433 @@
+//! The claim loop: fills free slots with tasks, in as few and as large claims as possible.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, debug_span, warn};
+
+use super::attempt::Attempt;
+use super::bell::Bell;
+use super::finish::Report;
+use super::selection::Selection;
+use super::shared::Shared;
+use super::stats::AttemptResult;
+use super::verdict::requeued;
+use crate::broker::{BrokerError, ClaimRequest, Claimed, ClaimedTask, Extended, Finish, FinishOutcome};
+use crate::keeper::Outage;
+use crate::task::Message;
+
+/// Tasks asked for at once.
+const CLAIM_MAX: usize = 64;
+/// Of a deep queue, this long is waited for half the slots, so that claims stay large.
+const BATCH_WAIT: Duration = Duration::from_millis(1);
+/// A worker without a free slot for this long lets others listen for work.
+const BUSY_AFTER: Duration = Duration::from_millis(20);
+const POLL_MIN: Duration = Duration::from_millis(1);
+const POLL_MAX: Duration = Duration::from_secs(1);
+/// A paused queue is not asked more often than this.
+const PAUSED_POLL_MIN: Duration = Duration::from_millis(50);
+/// Longest pause after a bell rang for work that another worker took: both heard it, one is enough.
+const VAIN_MAX: Duration = Duration::from_millis(64);
+/// A claim that brought this many bytes may have stopped at Redis's limit, not at the queue's end.
+const LARGE_CLAIM_BYTES: usize = 512 * 1024;
+
+/// Fills free slots with tasks.
+pub(super) struct Claimer {
+    shared: Arc<Shared>,
+    selection: Selection,
+    queues: Vec<QueueState>,
+    slots: Arc<Semaphore>,
+    concurrency: usize,
+    attempts: TaskTracker,
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+    outage: Mutex<Outage>,
+}
+
+/// What the claim loop knows of a queue.
+struct QueueState {
+    bell: Bell,
+    /// Number of the next claim. The same number again gets the same answer, should it have been lost.
+    sequence: u64,
+    /// It was found without work; it is asked again when its bell rings or the poll is due.
+    is_quiet: bool,
+    was_rung: bool,
+    next_poll: Instant,
+    poll_delay: Duration,
+    vain_delay: Duration,
+}
+
+/// A claim's answer, and whether it took more than one try to get it.
+struct Answer {
+    claimed: Claimed,
+    is_repeat: bool,
+}
+
+impl Claimer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        selection: Selection,
+        bells: Vec<Bell>,
+        wake: Arc<Notify>,
+        concurrency: usize,
+        attempts: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            shared,
+            selection,
+            queues: bells.into_iter().map(QueueState::new).collect(),
+            slots: Arc::new(Semaphore::new(concurrency)),
+            concurrency,
+            attempts,
+            wake,
+            stop,
+            outage: Mutex::new(Outage::new("claim tasks")),
+        }
+    }
+
+    /// Claims until told to stop. A claim that is on its way then is awaited and its tasks handed back.
+    pub(super) async fn run(mut self) {
+        let mut is_deep = false;
+        while self.wait_for_work().await {
+            let Some(slots) = self.take_slots(is_deep).await else { break };
+            is_deep = self.fill(slots).await;
+        }
+    }
+
+    /// Waits until a queue may have work; `false` when told to stop.
+    async fn wait_for_work(&mut self) -> bool {
+        let wake = Arc::clone(&self.wake);
+        loop {
+            let mut rung = std::pin::pin!(wake.notified());
+            rung.as_mut().enable();
+            let now = Instant::now();
+            self.queues.iter_mut().for_each(|queue| queue.look(now));
+            if self.stop.is_cancelled() {
+                return false;
+            }
+            if self.queues.iter().any(|queue| !queue.is_quiet) {
+                return true;
+            }
+            let next_poll = self.queues.iter().map(|queue| queue.next_poll).min();
+            tokio::select! {
+                () = self.stop.cancelled() => return false,
+                () = rung => {}
+                () = sleep_until(next_poll.unwrap_or(now + POLL_MAX)) => {}
+            }
+        }
+    }
+
+    /// Takes free slots, at least one and at most a claim's worth; `None` when told to stop.
+    async fn take_slots(&mut self, is_deep: bool) -> Option<OwnedSemaphorePermit> {
+        let half = u32::try_from((self.concurrency / 2).clamp(1, CLAIM_MAX / 2)).unwrap_or(1);
+        let batch = if is_deep {
+            timeout(BATCH_WAIT, Arc::clone(&self.slots).acquire_many_owned(half)).await.ok()
+        } else {
+            None
+        };
+        let mut slots = match batch {
+            Some(taken) => taken.ok()?,
+            None => self.take_slot().await?,
+        };
+        let more = self.slots.available_permits().min(CLAIM_MAX.saturating_sub(slots.num_permits()));
+        let more = u32::try_from(more).unwrap_or(0);
+        if more > 0
+            && let Ok(more) = Arc::clone(&self.slots).try_acquire_many_owned(more)
+        {
+            slots.merge(more);
+        }
+        Some(slots)
+    }
+
+    async fn take_slot(&mut self) -> Option<OwnedSemaphorePermit> {
+        let acquire = || Arc::clone(&self.slots).acquire_owned();
+        if let Ok(taken) = timeout(BUSY_AFTER, acquire()).await {
+            return taken.ok();
+        }
+        let stop = self.stop.clone();
+        let taking = acquire();
+        self.queues.iter_mut().for_each(QueueState::let_others_listen);
+        tokio::select! {
+            taken = taking => taken.ok(),
+            () = stop.cancelled() => None,
+        }
+    }
+
+    /// Fills slots from the queues that may have work. `true` when there may be much more.
+    async fn fill(&mut self, mut slots: OwnedSemaphorePermit) -> bool {
+        loop {
+            let shares = self.selection.shares(slots.num_permits(), |queue| !self.queues[queue].is_quiet);
+            if shares.is_empty() {
+                // All slots are taken, or all queues have been emptied.
+                return slots.num_permits() == 0;
+            }
+            let claims = shares.iter().map(|&(queue, share)| self.claim(queue, share));
+            let answers = join_all(claims).await;
+            for ((queue, share), answer) in shares.into_iter().zip(answers) {
+                let Some(answer) = answer else { continue };
+                self.queues[queue].sequence += 1;
+                self.take(queue, share, answer, &mut slots).await;
+            }
+            if self.stop.is_cancelled() {
+                return false;
+            }
+        }
+    }
+
+    /// Asks one queue until it answers: a claim whose answer was lost has taken tasks that only the same number
+    /// brings back. `None` when the worker waits for nothing any more.
+    async fn claim(&self, queue: usize, max: usize) -> Option<Answer> {
+        let home = &self.shared.home;
+        let request = ClaimRequest {
+            queue: &home.queues[queue],
+            owner: &home.owner,
+            sequence: self.queues[queue].sequence,
+            max,
+            lease: self.shared.lease,
+        };
+        let mut is_repeat = false;
+        loop {
+            match home.broker.claim(&request).await {
+                Ok(claimed) => {
+                    self.answered(is_repeat);
+                    return Some(Answer { claimed, is_repeat });
+                }
+                Err(error) => {
+                    is_repeat = true;
+                    self.wait_out(&error).await?;
+                }
+            }
+        }
+    }
+
+    /// Hands out what a claim brought.
+    async fn take(&mut self, queue: usize, share: usize, answer: Answer, slots: &mut OwnedSemaphorePermit) {
+        let state = &mut self.queues[queue];
+        let tasks = match answer.claimed {
+            Claimed::Tasks(tasks) => tasks,
+            Claimed::Empty => return state.found_empty(),
+            Claimed::Paused | Claimed::Cordoned => return state.found_closed(),
+        };
+        let bytes: usize = tasks.iter().map(|task| task.raw.len()).sum();
+        if tasks.len() < share && !tasks.is_empty() && bytes < LARGE_CLAIM_BYTES {
+            state.emptied();
+        } else {
+            state.found_work();
+        }
+        let tasks = if answer.is_repeat { self.still_ours(queue, tasks).await } else { tasks };
+        self.start(queue, tasks, slots).await;
+    }
+
+    async fn start(&self, queue: usize, tasks: Vec<ClaimedTask>, slots: &mut OwnedSemaphorePermit) {
+        let shared = &self.shared;
+        let now = shared.home.broker.now();
+        let is_stopping = self.stop.is_cancelled();
+        let admitted: Vec<_> = tasks.into_iter().map(|task| self.admit(queue, task, now)).collect();
+        shared.stats.note_claimed(admitted.len());
+        shared.table.insert(queue, admitted.iter().map(|(attempt, _)| Arc::clone(attempt)));
+        for (attempt, outcome) in admitted {
+            let outcome = outcome.or_else(|| is_stopping.then(|| requeued(&attempt)));
+            let slot = if outcome.is_none() { slots.split(1) } else { None };
+            match (slot, outcome) {
+                (Some(slot), _) => {
+                    let span = debug_span!("attempt", task.id = attempt.message.id, queue.name = %attempt.queue_name());
+                    self.attempts.spawn(Arc::clone(shared).run(attempt, slot).instrument(span));
+                }
+                // More tasks than slots would be a bug of ours; the task must not pay for it.
+                (None, outcome) => {
+                    let (finish, result) = outcome.unwrap_or_else(|| requeued(&attempt));
+                    self.end_unrun(attempt, finish, result).await;
+                }
+            }
+        }
+    }
+
+    async fn end_unrun(&self, attempt: Arc<Attempt>, finish: Finish, result: AttemptResult) {
+        if attempt.begin_report() {
+            self.shared.tell(&attempt, Duration::ZERO, result);
+            self.shared.report(Report { attempt, finish, result }).await;
+        }
+    }
+
+    /// Makes the attempt, with its outcome if it ends without running.
+    fn admit(
+        &self,
+        queue: usize,
+        task: ClaimedTask,
+        now: Timestamp,
+    ) -> (Arc<Attempt>, Option<(Finish, AttemptResult)>) {
+        let home = &self.shared.home;
+        let name = &home.queues[queue];
+        let problem = match &task.body {
+            Ok(message) if message.id == task.id && message.queue == name.as_str() => None,
+            Ok(message) => Some(format!(
+                "message of task {:?} in queue {:?} found under task {:?} in queue {:?}",
+                message.id,
+                message.queue,
+                task.id,
+                name.as_str(),
+            )),
+            Err(error) => Some(decode_problem(error)),
+        };
+        let message = match (task.body, &problem) {
+            (Ok(message), None) => message,
+            (_, problem) => {
+                let reason = problem.as_deref().unwrap_or_default();
+                Message::undecodable(&task.id, name.as_str(), task.raw.clone(), reason, now.as_second())
+            }
+        };
+        let mut attempt = Attempt::new(home, queue, message, now);
+        attempt.set_lease_end(task.leased_until);
+        attempt.queue_wait =
+            task.pending_since.map(|since| Duration::try_from(now.duration_since(since)).unwrap_or_default());
+        let outcome = if let Some(reason) = problem {
+            warn!(task.id = %task.id, queue.name = %name, reason, "task {} goes to the archive: it cannot be read", task.id);
+            let outcome = FinishOutcome::Quarantine { id: task.id, raw: task.raw, reason };
+            Some((Finish { message: attempt.message.clone(), outcome }, AttemptResult::Quarantined))
+        } else if task.revoked {
+            let finish = Finish { message: attempt.message.clone(), outcome: FinishOutcome::Done };
+            Some((finish, AttemptResult::Revoked))
+        } else {
+            None
+        };
+        (Arc::new(attempt), outcome)
+    }
+
+    /// An answer that came late may speak of leases that have run out since. What is still ours gets a new one.
+    async fn still_ours(&self, queue: usize, tasks: Vec<ClaimedTask>) -> Vec<ClaimedTask> {
+        let home = &self.shared.home;
+        let ids: Vec<String> = tasks.iter().map(|task| task.id.clone()).collect();
+        let verdicts = loop {
+            match home.broker.extend(&home.queues[queue], &home.owner, &ids, self.shared.lease).await {
+                Ok(verdicts) => break verdicts,
+                Err(error) => {
+                    if self.wait_out(&error).await.is_none() {
+                        return Vec::new();
+                    }
+                }
+            }
+        };
+        let renewed = |(mut task, verdict): (ClaimedTask, Extended)| match verdict {
+            Extended::Lost => None,
+            Extended::Until(end) => {
+                task.leased_until = end;
+                Some(task)
+            }
+            Extended::Revoked(end) => {
+                (task.leased_until, task.revoked) = (end, true);
+                Some(task)
+            }
+        };
+        tasks.into_iter().zip(verdicts).filter_map(renewed).collect()
+    }
+
+    fn answered(&self, is_repeat: bool) {
+        self.shared.stats.set_reachable(true);
+        if is_repeat {
+            self.outage.lock().unwrap_or_else(PoisonError::into_inner).ended();
+        }
+    }
+
+    async fn wait_out(&self, error: &BrokerError) -> Option<()> {
+        self.shared.stats.set_reachable(false);
+        let pause = self.outage.lock().unwrap_or_else(PoisonError::into_inner).failed(error);
+        tokio::select! {
+            () = self.shared.hard_stop.cancelled() => None,
+            () = sleep(pause) => Some(()),
+        }
+    }
+}
+
+impl QueueState {
+    fn new(bell: Bell) -> Self {
+        Self {
+            bell,
+            sequence: 1,
+            is_quiet: false,
+            was_rung: false,
+            next_poll: Instant::now(),
+            poll_delay: POLL_MIN,
+            vain_delay: Duration::ZERO,
+        }
+    }
+
+    /// Finds out whether a quiet queue is worth asking again.
+    fn look(&mut self, now: Instant) {
+        if !self.is_quiet {
+            return;
+        }
+        if self.bell.has_rung() {
+            self.was_rung = true;
+            self.is_quiet = false;
+        } else if now >= self.next_poll {
+            if self.bell.is_listening() {
+                self.next_poll = now + POLL_MAX;
+            } else {
+                self.was_rung = false;
+                self.is_quiet = false;
+            }
+        }
+    }
+
+    fn found_work(&mut self) {
+        self.poll_delay = POLL_MIN;
+        self.vain_delay = Duration::ZERO;
+        self.was_rung = false;
+    }
+
+    /// It gave less than it was asked for: nothing is left. No second look is needed to listen, since a wait
+    /// on a queue that has got work in between returns at once.
+    fn emptied(&mut self) {
+        self.found_work();
+        self.quiet(POLL_MIN);
+        self.bell.arm(Instant::now());
+    }
+
+    fn found_empty(&mut self) {
+        if self.was_rung {
+            self.vain_delay = (self.vain_delay * 2).clamp(POLL_MIN, VAIN_MAX);
+        }
+        self.was_rung = false;
+        self.quiet(POLL_MIN);
+        self.bell.arm(Instant::now() + self.vain_delay);
+    }
+
+    /// Paused, or closed to us: waiting for work would return at once and bring nothing.
+    fn found_closed(&mut self) {
+        self.was_rung = false;
+        self.quiet(PAUSED_POLL_MIN);
+        self.bell.rest();
+    }
+
+    fn quiet(&mut self, delay_min: Duration) {
+        self.is_quiet = true;
+        let delay = self.poll_delay.clamp(delay_min, POLL_MAX);
+        // Less a random quarter, so that many workers do not ask in step.
+        self.next_poll = Instant::now() + delay.mul_f64(1.0 - fastrand::f64() / 4.0);
+        self.poll_delay = (delay * 2).min(POLL_MAX);
+    }
+
+    /// We cannot take work for now. What comes in meanwhile is not heard, so the queue is asked afterwards.
+    fn let_others_listen(&mut self) {
+        if self.is_quiet {
+            self.bell.rest();
+            self.is_quiet = false;
+            self.was_rung = false;
+            self.poll_delay = POLL_MIN;
+        }
+    }
+}
+
+fn decode_problem(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,171 @@
+//! What becomes of a task when its attempt has ended: asynq's rules, in asynq's order.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tracing::error;
+
+use super::attempt::Attempt;
+use super::cancel::CancelReason;
+use super::error::panic_text;
+use super::stats::AttemptResult;
+use super::{Context, HandlerError, HandlerErrorKind, Task};
+use crate::broker::{Finish, FinishOutcome};
+use crate::task::{Message, default_retry_delay};
+
+/// What asynq's tools show for an attempt that ran into its timeout or deadline.
+pub(super) const DEADLINE_EXCEEDED: &str = "context deadline exceeded";
+/// What asynq's tools show for an attempt somebody cancelled.
+const CANCELED: &str = "context canceled";
+
+/// How long a failed task waits: retries used so far, the error, the task.
+pub(super) type RetryDelay = dyn Fn(i32, &HandlerError, &Message) -> Duration + Send + Sync;
+/// Whether an error counts as a failure.
+pub(super) type IsFailure = dyn Fn(&HandlerError) -> bool + Send + Sync;
+/// Is told of each failed attempt.
+pub(super) type OnError = dyn Fn(&Context, &Task, &HandlerError) + Send + Sync;
+
+/// The caller's say in what becomes of failed tasks.
+pub(super) struct Policy {
+    pub(super) retry_delay: Option<Box<RetryDelay>>,
+    pub(super) is_failure: Option<Box<IsFailure>>,
+    pub(super) on_error: Option<Box<OnError>>,
+}
+
+/// How the handler's part of an attempt ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// It returned, or panicked.
+    Returned(Result<(), HandlerError>),
+    /// It was told to stop, did not, and was dropped.
+    Dropped,
+    /// It was never called: the task's deadline had passed.
+    NotStarted,
+}
+
+impl Policy {
+    /// Decides what is reported. `reason` is why the attempt was told to stop, if it was.
+    pub(super) fn judge(
+        &self,
+        attempt: &Arc<Attempt>,
+        ended: Ended,
+        reason: Option<CancelReason>,
+        now: Timestamp,
+    ) -> (Finish, AttemptResult) {
+        let was_stopped = reason.is_some() || matches!(ended, Ended::NotStarted);
+        let error = match (ended, reason) {
+            (Ended::Returned(Ok(())), _) => return succeeded(attempt, now),
+            (Ended::Dropped, Some(CancelReason::Shutdown)) => return requeued(attempt),
+            (Ended::Returned(Err(error)), Some(CancelReason::Shutdown)) if is_plain(&error) => {
+                return requeued(attempt);
+            }
+            (Ended::Returned(Err(error)), None | Some(CancelReason::Shutdown | CancelReason::LeaseLost)) => {
+                error
+            }
+            (Ended::Returned(Err(error)), Some(CancelReason::Timeout)) => {
+                error.interrupted(DEADLINE_EXCEEDED)
+            }
+            (Ended::Returned(Err(error)), Some(CancelReason::Requested)) => error.interrupted(CANCELED),
+            (Ended::Dropped, Some(CancelReason::Requested | CancelReason::LeaseLost)) => {
+                HandlerError::msg(CANCELED)
+            }
+            (Ended::Dropped, None | Some(CancelReason::Timeout)) | (Ended::NotStarted, _) => {
+                HandlerError::msg(DEADLINE_EXCEEDED)
+            }
+        };
+        // The timer and Redis's clock need not agree to the millisecond: the timer's word is enough.
+        let ran_out =
+            attempt.limit.is_final && matches!(reason, None | Some(CancelReason::Timeout)) && was_stopped;
+        let deadline_s = attempt.message.deadline_s;
+        let is_past_deadline = ran_out || deadline_s > 0 && now.as_second() >= deadline_s;
+        self.failed(attempt, &error, is_past_deadline, now)
+    }
+
+    fn failed(
+        &self,
+        attempt: &Arc<Attempt>,
+        error: &HandlerError,
+        is_past_deadline: bool,
+        now: Timestamp,
+    ) -> (Finish, AttemptResult) {
+        let (context, task) = Context::new(attempt);
+        let mut text = error.text();
+        if let Some(on_error) = &self.on_error {
+            guarded("error callback", &mut text, || on_error(&context, &task, error));
+        }
+        let mut message = attempt.message.clone();
+        if error.kind() == HandlerErrorKind::Revoke {
+            return (Finish { message, outcome: FinishOutcome::Done }, AttemptResult::Revoked);
+        }
+        message.last_failed_s = now.as_second();
+        let is_used_up = message.retried >= message.max_retry;
+        let (outcome, result) =
+            if is_used_up || is_past_deadline || error.kind() == HandlerErrorKind::SkipRetry {
+                (FinishOutcome::Archive, AttemptResult::Archived)
+            } else {
+                let counts_as_failure = self.counts(error, &mut text);
+                let delay = self.delay(error, &attempt.message, &mut text);
+                message.retried = message.retried.saturating_add(i32::from(counts_as_failure));
+                let at = SignedDuration::try_from(delay).ok().and_then(|delay| now.checked_add(delay).ok());
+                let at = at.unwrap_or(Timestamp::MAX);
+                (FinishOutcome::Retry { at, counts_as_failure }, AttemptResult::Retried)
+            };
+        message.error = text;
+        (Finish { message, outcome }, result)
+    }
+
+    fn counts(&self, error: &HandlerError, text: &mut String) -> bool {
+        let Some(is_failure) = &self.is_failure else { return true };
+        guarded("is-failure callback", text, || is_failure(error)).unwrap_or(true)
+    }
+
+    /// How long a task waits before its next attempt. A panic of the caller's
+    /// function adds to `text`.
+    pub(super) fn delay(&self, error: &HandlerError, task: &Message, text: &mut String) -> Duration {
+        let retried = task.retried;
+        let chosen = self.retry_delay.as_ref().and_then(|retry_delay| {
+            guarded("retry-delay callback", text, || retry_delay(retried, error, task))
+        });
+        chosen.unwrap_or_else(|| default_retry_delay(retried, fastrand::u32(..)))
+    }
+}
+
+/// An error the handler returned because it was told to stop, as far as one can tell.
+fn is_plain(error: &HandlerError) -> bool {
+    error.kind() == HandlerErrorKind::Fail && !error.is_panic()
+}
+
+fn succeeded(attempt: &Attempt, now: Timestamp) -> (Finish, AttemptResult) {
+    let mut message = attempt.message.clone();
+    let outcome = if message.retention_s > 0 {
+        message.completed_s = now.as_second();
+        FinishOutcome::Complete
+    } else {
+        FinishOutcome::Done
+    };
+    (Finish { message, outcome }, AttemptResult::Succeeded)
+}
+
+/// Back to the front of the queue, at no cost to the task.
+pub(super) fn requeued(attempt: &Attempt) -> (Finish, AttemptResult) {
+    let finish = Finish { message: attempt.message.clone(), outcome: FinishOutcome::Requeue };
+    (finish, AttemptResult::Requeued)
+}
+
+/// Calls the user's code; a panic in it is logged and told in the attempt's error text.
+fn guarded<T>(callback: &'static str, text: &mut String, call: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            error!(callback, "a callback panicked");
+            text.push_str("; ");
+            text.push_str(&panic_text(panic.as_ref()));
+            text.push_str(" (in the ");
+            text.push_str(callback);
+            text.push(')');
+            None
+        }
+    }
+}
