@@ -11,6 +11,7 @@ use redis::{
 use redis::{ServerErrorKind, TlsCertificates};
 
 use super::clock::Clock;
+use super::enqueue::Registered;
 use super::error::Doing;
 use super::{BrokerError, Endpoint};
 
@@ -37,7 +38,8 @@ struct Shared {
     client: Client,
     endpoint: Endpoint,
     clock: Clock,
-    registered: super::enqueue::Registered,
+    registered: Registered,
+    scheduled: Registered,
 }
 
 impl Broker {
@@ -61,7 +63,8 @@ impl Broker {
             client,
             endpoint: endpoint.clone(),
             clock: Clock::default(),
-            registered: super::enqueue::Registered::default(),
+            registered: Registered::default(),
+            scheduled: Registered::default(),
         };
         let broker = Self { manager, shared: Arc::new(shared) };
         broker.check_server().await?;
@@ -111,8 +114,14 @@ impl Broker {
         self.manager.clone()
     }
 
-    pub(super) fn registered(&self) -> &super::enqueue::Registered {
+    /// Queues entered among all queues.
+    pub(super) fn registered(&self) -> &Registered {
         &self.shared.registered
+    }
+
+    /// Queues entered among those that hold schedules.
+    pub(super) fn scheduled(&self) -> &Registered {
+        &self.shared.scheduled
     }
 
     /// Runs a script; loads it first where it is missing.

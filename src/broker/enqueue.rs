@@ -112,9 +112,7 @@ impl Broker {
             call.arg(&message.id).arg(raw.as_ref()).arg(later);
         }
         self.register_queue_sometimes(queue).await?;
-        let stored: Vec<u8> = Vec::from_iter(
-            self.run::<Vec<i64>>(DOING, queue.as_str(), &call).await?.iter().map(|&v| v as u8),
-        );
+        let stored: Vec<i64> = self.run(DOING, queue.as_str(), &call).await?;
         if stored.len() != tasks.len() {
             let problem = format!("{} answers for {} tasks", stored.len(), tasks.len());
             return Err(BrokerError::Reply { doing: DOING, problem });
@@ -144,19 +142,19 @@ impl Broker {
     }
 }
 
-/// When each queue's name was last entered among the queues. Bounded: it forgets all when it grows large.
+/// When each queue's name was last entered in a set of queues. Bounded: it forgets all when it grows large.
 #[derive(Default)]
 pub(super) struct Registered(Mutex<HashMap<QueueName, Instant>>);
 
 impl Registered {
     const NAMES_MAX: usize = 10_000;
 
-    fn is_recent(&self, queue: &QueueName) -> bool {
+    pub(super) fn is_recent(&self, queue: &QueueName) -> bool {
         let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         names.get(queue).is_some_and(|at| at.elapsed() < REGISTER_AGAIN)
     }
 
-    fn note(&self, queue: &QueueName) {
+    pub(super) fn note(&self, queue: &QueueName) {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if names.len() >= Self::NAMES_MAX {
             names.clear();

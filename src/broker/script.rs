@@ -56,8 +56,12 @@ scripts! {
     PUT_ENTRY = "put_entry.lua";
     /// Remove a schedule entry, or stop it from firing.
     RETIRE_ENTRY = "retire_entry.lua";
+    /// Set an entry aside.
+    FAULT_ENTRY = "fault_entry.lua";
     /// Read the entries due soon.
     DUE = "read_due.lua";
+    /// Count the ticks due soon.
+    FORECAST = "read_forecast.lua";
     /// Fire due ticks.
     FIRE = "fire_entries.lua" + LEDGER + LEAVE + LIVING + REVOKE;
 }

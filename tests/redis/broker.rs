@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cronmill::broker::{
-    ArchiveLimits, Broker, ClaimRequest, Claimed, ClaimedTask, Enqueued, Extended, Finish, FinishOutcome, Finished,
-    NewTask, Owner, Page, PauseNote, Resumed,
+    ArchiveLimits, Broker, ClaimRequest, Claimed, ClaimedTask, Enqueued, Extended, Finish, FinishOutcome,
+    Finished, NewTask, Owner, Page, PauseNote, Resumed,
 };
 use cronmill::task::{Message, QueueName, State};
 use jiff::SignedDuration;
@@ -23,7 +23,7 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let server = RedisServer::start();
-        let broker = Broker::connect(&server.endpoint()).await.expect("connect");
+        let broker = Broker::connect(&server.url().parse().expect("a URL")).await.expect("connect");
         Self { server, broker, queue: QueueName::new("q").expect("valid") }
     }
 
@@ -206,8 +206,11 @@ async fn each_outcome_leaves_the_task_where_it_belongs() {
     let now = bench.broker.now();
     let complete = Message { retention_s: 60, completed_s: now.as_second(), ..bench.message("complete") };
     let retry = FinishOutcome::Retry { at: now + SignedDuration::from_secs(9), counts_as_failure: true };
-    let quarantine =
-        FinishOutcome::Quarantine { id: "bad".into(), raw: Bytes::from_static(b"\xff"), reason: "no text".into() };
+    let quarantine = FinishOutcome::Quarantine {
+        id: "bad".into(),
+        raw: Bytes::from_static(b"\xff"),
+        reason: "no text".into(),
+    };
     for (message, outcome) in [
         (bench.message("done"), FinishOutcome::Done),
         (complete, FinishOutcome::Complete),
@@ -237,7 +240,8 @@ async fn a_pause_holds_and_an_empty_queue_says_so() {
     let me = owner("x");
     assert!(matches!(bench.answer(&me, 1, 1).await, Claimed::Empty));
     bench.enqueue("a").await;
-    let note = PauseNote { source: "cli".into(), reason: "migration".into(), actor: "ann".into(), until: None };
+    let note =
+        PauseNote { source: "cli".into(), reason: "migration".into(), actor: "ann".into(), until: None };
     assert!(bench.broker.pause(&bench.queue, &note).await.expect("pause"));
     assert!(matches!(bench.answer(&me, 2, 1).await, Claimed::Paused));
     let state = bench.broker.pause_state(&bench.queue).await.expect("read").expect("paused");
@@ -278,7 +282,10 @@ async fn due_tasks_go_forward_and_later_ones_wait() {
     bench.cli(&["ZADD", "asynq:{q}:scheduled", "1000", "soon"]);
     let forwarded = bench.broker.forward(&bench.queue).await.expect("forward");
     assert_eq!((forwarded.moved, forwarded.more), (1, false));
-    assert_eq!(forwarded.next_due.expect("late").as_second(), (now + SignedDuration::from_secs(3600)).as_second() + 1);
+    assert_eq!(
+        forwarded.next_due.expect("late").as_second(),
+        (now + SignedDuration::from_secs(3600)).as_second() + 1
+    );
     assert_eq!(bench.cli(&["LRANGE", "asynq:{q}:pending", "0", "-1"]), "soon");
     assert_eq!(bench.cli(&["HGET", "asynq:{q}:t:soon", "state"]), "pending");
 }

@@ -1,4 +1,7 @@
 //! What needs a Redis: every operation of the broker, its atomicity and its answers to lost replies.
 
+#[path = "../support/mod.rs"]
+pub mod support;
+
 mod broker;
-mod support;
+mod schedule;

@@ -1,0 +1,32 @@
+# Everything a developer types. `make` alone lists it.
+
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench prove generate lint clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: ## The main job on real input, local and without root (DEMO=kill kills a worker while it works)
+	cargo build --locked --release --bin cronmill --bin cronmill-worker
+	@deploy/demo/run
+
+test: ## Every tier of tests, or TIER=unit,redis,…
+	@$(PYTHON) tests/run test $(TIER)
+
+bench: ## Throughput beside Go asynq on one Redis, interleaved
+	@$(PYTHON) tests/run prove bench
+
+prove: ## One long proof: NAME=…; without a name, lists them
+	@$(PYTHON) tests/run prove $(NAME)
+
+generate: ## Write every generated file anew
+	cargo run --quiet --bin generate -- write .
+
+lint: ## Formatting, warnings, licences
+	@$(PYTHON) tests/run test lint
+
+clean: ## Remove what was built, here and in the cache
+	cargo clean
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/cronmill"

@@ -1,0 +1,188 @@
+//! The flags of `cronmill-worker`, and what they mean once checked.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::broker::Endpoint;
+use crate::cli::args::duration::parse_positive_duration;
+use crate::cli::args::{Listen, LogArgs, QueueWeights, RedisArgs, parse_duration, parse_switch};
+use crate::cli::exit::Failure;
+
+/// Runs the bundled task handlers: hello, update-user-earn.
+///
+/// SIGTERM or SIGINT drains: nothing new is taken, what runs gets the shutdown timeout, the rest goes back to
+/// the front of its queue without an attempt spent. A second signal leaves at once.
+///
+/// Exit codes: 0 drained, 2 wrong flag, URL, password or Redis, 3 failure.
+#[derive(Parser, Debug)]
+#[command(name = "cronmill-worker", version)]
+pub(super) struct WorkerArgs {
+    #[command(flatten)]
+    redis: RedisArgs,
+    /// The queues to serve and their weights, as in critical=6,default=3; a name alone has weight 1.
+    #[arg(long, env = "CRONMILL_QUEUES", value_name = "NAME=WEIGHT,…", default_value = "default=1")]
+    queues: QueueWeights,
+    /// Serve a queue only while every queue of a greater weight is empty.
+    #[arg(long, env = "CRONMILL_STRICT", value_parser = parse_switch)]
+    strict: bool,
+    /// How many tasks run at once, 1 to 10000.
+    #[arg(long, env = "CRONMILL_CONCURRENCY", value_name = "N", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    concurrency: u16,
+    /// How long a claimed task stays this worker's unless extended; another takes it over that long after a
+    /// crash. As in 90s 5m 2h.
+    #[arg(long, env = "CRONMILL_LEASE", value_name = "DURATION", default_value = "30s")]
+    #[arg(value_parser = parse_positive_duration)]
+    lease: Duration,
+    /// How long running tasks get to end after a signal. As in 90s 5m 2h.
+    #[arg(long, env = "CRONMILL_SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "8s")]
+    #[arg(value_parser = parse_duration)]
+    shutdown_timeout: Duration,
+    /// Where to serve /metrics, /livez and /readyz: ip:port or :port; nowhere when absent or empty.
+    #[arg(
+        long,
+        env = "CRONMILL_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    listen: Listen,
+    /// The SQLite file that update-user-earn works on, as `cronmill shop-data` writes it; without it, such tasks
+    /// fail and say so.
+    #[arg(
+        long,
+        env = "CRONMILL_DATABASE",
+        value_name = "FILE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    database: PathArg,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// A path, or none when empty.
+#[derive(Clone, Debug)]
+struct PathArg(Option<PathBuf>);
+
+impl From<&str> for PathArg {
+    fn from(text: &str) -> Self {
+        Self(if text.is_empty() { None } else { Some(text.into()) })
+    }
+}
+
+/// A worker's configuration, checked.
+pub(super) struct Config {
+    pub(super) endpoint: Endpoint,
+    pub(super) queues: QueueWeights,
+    pub(super) strict: bool,
+    pub(super) concurrency: usize,
+    pub(super) lease: Duration,
+    pub(super) shutdown_timeout: Duration,
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) database: Option<PathBuf>,
+}
+
+impl WorkerArgs {
+    /// What was typed, checked; and how to log, which is wanted before the rest.
+    pub(super) fn check(self) -> Result<(LogArgs, Config), Failure> {
+        let config = Config {
+            endpoint: self.redis.endpoint()?,
+            queues: self.queues,
+            strict: self.strict,
+            concurrency: self.concurrency.into(),
+            lease: self.lease,
+            shutdown_timeout: self.shutdown_timeout,
+            listen: self.listen.0,
+            database: self.database.0,
+        };
+        Ok((self.log, config))
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("redis", &self.endpoint)
+            .field("queues", &self.queues)
+            .field("concurrency", &self.concurrency)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn read(flags: &[&str]) -> Result<WorkerArgs, String> {
+        let flags = std::iter::once("cronmill-worker").chain(flags.iter().copied());
+        WorkerArgs::try_parse_from(flags).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_flags_do_not_contradict_each_other() {
+        WorkerArgs::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable() {
+        for flag in WorkerArgs::command().get_arguments() {
+            assert!(
+                matches!(flag.get_id().as_str(), "help" | "version") || flag.get_env().is_some(),
+                "{flag}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_broken_url_is_not_told() {
+        let args = read(&["--redis-url", "http://ann:s3cret@host"]).unwrap();
+        assert!(!format!("{args:?}").contains("s3cret"));
+        let failure = format!("{:?}", args.check().unwrap_err());
+        assert!(failure.contains("--redis-url") && failure.contains("redis://"), "{failure}");
+        assert!(!failure.contains("s3cret"), "{failure}");
+    }
+
+    #[test]
+    fn flags_become_a_configuration() {
+        let flags = [
+            "--queues=critical=6,default=3",
+            "--strict",
+            "--concurrency=5",
+            "--lease=2m",
+            "--shutdown-timeout=0s",
+            "--listen=127.0.0.1:9090",
+            "--database=shop.db",
+        ];
+        let (_, config) = read(&flags).unwrap().check().unwrap();
+        assert_eq!(config.queues.to_string(), "critical=6,default=3");
+        assert!(config.strict);
+        assert_eq!(config.concurrency, 5);
+        assert_eq!((config.lease, config.shutdown_timeout), (Duration::from_secs(120), Duration::ZERO));
+        assert_eq!(config.listen, Some("127.0.0.1:9090".parse().unwrap()));
+        assert_eq!(config.database, Some("shop.db".into()));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_what_is_allowed() {
+        for (flag, part) in [
+            ("--concurrency=0", "1..=10000"),
+            ("--lease=0s", "90s 5m 2h 7d"),
+            ("--lease=30", "90s 5m 2h 7d"),
+            ("--queues=a=0", "1 to 1000"),
+            ("--listen=9090", "ip:port"),
+            ("--strict=perhaps", "unexpected value"),
+            ("--log-format=xml", "text, json"),
+            ("--nothing", "unexpected argument"),
+        ] {
+            let error = read(&[flag]).unwrap_err();
+            assert!(error.contains(part), "{flag}: {error}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `cronmill-worker`: runs the bundled handlers on tasks from Redis.
+//!
+//! What was typed is in [`args`], what it is told about is in [`watch`]; here it is started and stopped.
+
+mod args;
+mod watch;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use self::args::{Config, WorkerArgs};
+use self::watch::{AttemptMetrics, Phase};
+use super::connect;
+use super::exit::{Failure, exit_code};
+use crate::broker::Broker;
+use crate::handlers::{HandlersConfig, register_all};
+use crate::shutdown::{Signals, signals};
+use crate::telemetry::{self, Health, Metrics};
+use crate::worker::{Mux, Server};
+
+/// Runtime threads. One would start no faster and a handler that blocks it would stop lease extensions; more
+/// cost memory that an idle worker has no use for.
+const THREADS: usize = 2;
+
+/// How long what is still running at the end gets: only a SQLite statement or a blocking handler that would
+/// not stop can be left.
+const LEAVE_LIMIT: Duration = Duration::from_millis(200);
+
+/// Runs the program: flags and environment in, exit code out.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = match WorkerArgs::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Where stdout or stderr is closed there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    exit_code(start(args))
+}
+
+fn start(args: WorkerArgs) -> Result<(), Failure> {
+    let (log, config) = args.check()?;
+    log.init()?;
+    let runtime = runtime()?;
+    let result = runtime.block_on(run(config));
+    runtime.shutdown_timeout(LEAVE_LIMIT);
+    result
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(THREADS).thread_name("cronmill").enable_all();
+    builder.build().map_err(|error| Failure::failed(error).context("start the runtime"))
+}
+
+async fn run(config: Config) -> Result<(), Failure> {
+    let signals = signals().map_err(|error| Failure::failed(error).context("listen for signals"))?;
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let phase = Phase::new(signals.drain().clone());
+    let served = CancellationToken::new();
+    let probes = match config.listen {
+        Some(addr) => {
+            let listener = telemetry::bind(addr).await.map_err(Failure::failed)?;
+            let health = Health::new({
+                let phase = phase.clone();
+                move || phase.readiness()
+            });
+            Some(tokio::spawn(telemetry::serve(listener, metrics.clone(), health, served.clone())))
+        }
+        None => None,
+    };
+    let worked = tokio::select! {
+        worked = work(config, &signals, &metrics, &phase) => worked,
+        () = signals.leave().cancelled() => Err(Failure::failed(anyhow::Error::msg(
+            "left at the second signal; the tasks held come back when their leases end",
+        ))),
+    };
+    // Only now: while the worker drains, its probes are answered.
+    served.cancel();
+    if let Some(probes) = probes {
+        match probes.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, reason = error.reason(), "probes were not served"),
+            Err(error) => tracing::error!(%error, "probes were not served"),
+        }
+    }
+    worked
+}
+
+async fn work(config: Config, signals: &Signals, metrics: &Metrics, phase: &Phase) -> Result<(), Failure> {
+    let Some(broker) = connect::patiently(&config.endpoint, signals.drain()).await? else { return Ok(()) };
+    phase.connected();
+    let mut mux = Mux::new();
+    register_all(&mut mux, HandlersConfig { database: config.database.clone() }).map_err(Failure::failed)?;
+    let server = server(&config, broker.clone(), metrics)?;
+    watch::show(metrics, &broker, server.stats(), config.concurrency);
+    server.run(mux, signals.drain().clone()).await.map_err(Failure::failed)
+}
+
+fn server(config: &Config, broker: Broker, metrics: &Metrics) -> Result<Server, Failure> {
+    let server = Server::builder(broker)
+        .queues(config.queues.iter().map(|(name, weight)| (name.clone(), weight)))
+        .strict(config.strict)
+        .concurrency(config.concurrency)
+        .lease(config.lease)
+        .shutdown_timeout(config.shutdown_timeout)
+        .events(Arc::new(AttemptMetrics::new(metrics, &config.queues)));
+    server.build().map_err(Failure::usage)
+}

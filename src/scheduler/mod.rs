@@ -1,0 +1,76 @@
+//! Fires schedules: every due tick is enqueued or accounted for, exactly once.
+//!
+//! Any number of processes may run this on one Redis. What is to fire stands in Redis, not in a process: each
+//! reads the entries due next, at least once a second, works out what becomes of their ticks, and sends that
+//! to a script which compares revision and next time before it does anything. So a process may die at any
+//! point, and another goes on.
+//!
+//! Not here: where entries come from (manifests, the operator), and what runs the tasks.
+
+mod apply;
+mod backoff;
+mod book;
+mod error;
+mod fire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use apply::Applied;
+pub use error::SchedulerError;
+
+use crate::broker::{Broker, Owner};
+use crate::schedule::TickOutcome;
+use crate::task::QueueName;
+use book::Book;
+
+/// Fires the schedules of one Redis, and writes them.
+#[derive(Clone)]
+pub struct Scheduler {
+    broker: Broker,
+    replica: Owner,
+    book: Arc<Book>,
+    on_tick: Arc<dyn Fn(&Tick) + Send + Sync>,
+}
+
+/// Something that became of one tick, or of several in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tick {
+    /// The queue.
+    pub queue: QueueName,
+    /// `namespace/name` of the schedule.
+    pub schedule: String,
+    /// Nominal time of the tick, the last one of several.
+    pub nominal: Timestamp,
+    /// How many ticks.
+    pub count: u64,
+    /// What became of them.
+    pub outcome: TickOutcome,
+    /// How long after it was due a tick ran or was judged; zero for ticks that passed.
+    pub lateness: Duration,
+    /// The task, where one was enqueued.
+    pub task_id: Option<String>,
+}
+
+impl Scheduler {
+    /// A scheduler on a Redis; `replica` names this run of this process.
+    #[must_use]
+    pub fn new(broker: Broker, replica: Owner) -> Self {
+        Self { broker, replica, book: Arc::default(), on_tick: Arc::new(|_| {}) }
+    }
+
+    /// Calls `observe` for each tick this process accounts for. It must not block.
+    #[must_use]
+    pub fn on_tick(mut self, observe: impl Fn(&Tick) + Send + Sync + 'static) -> Self {
+        self.on_tick = Arc::new(observe);
+        self
+    }
+
+    /// The Redis it works on.
+    #[must_use]
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+}

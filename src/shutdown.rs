@@ -1,0 +1,98 @@
+//! Signals: the first asks a process to drain, the second to leave at once.
+//!
+//! Nothing here ends the process; `main` does, by what it sees on the two tokens:
+//!
+//! | seen | what happens | exit code |
+//! | --- | --- | --- |
+//! | nothing, work is done | – | 0 |
+//! | SIGTERM or SIGINT | no new work is taken, held work gets its drain time, the rest is put back | 0 |
+//! | either, a second time | the process leaves; what it held is recovered when its leases end | 3 |
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+/// The signals of this process as two tokens.
+///
+/// Dropping it stops the listening, after which SIGTERM and SIGINT do nothing: keep it until the end.
+#[derive(Debug)]
+pub struct Signals {
+    drain: CancellationToken,
+    leave: CancellationToken,
+    _listening: AbortOnDropHandle<()>,
+}
+
+impl Signals {
+    /// Cancelled by the first SIGTERM or SIGINT: finish what is held, take nothing new.
+    #[must_use]
+    pub fn drain(&self) -> &CancellationToken {
+        &self.drain
+    }
+
+    /// Cancelled by the second: give up at once.
+    #[must_use]
+    pub fn leave(&self) -> &CancellationToken {
+        &self.leave
+    }
+}
+
+/// Listens for SIGTERM and SIGINT from here on.
+///
+/// Both, because the kubelet sends the one and a terminal the other. Call it before the first slow step: from
+/// then on neither signal ends the process by itself. Needs a Tokio runtime.
+///
+/// # Errors
+///
+/// What the system says when a handler cannot be installed.
+pub fn signals() -> io::Result<Signals> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (drain, leave) = (CancellationToken::new(), CancellationToken::new());
+    let stages = [(drain.clone(), "draining"), (leave.clone(), "leaving at once")];
+    let listening = async move {
+        for (stage, what) in stages {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            tracing::info!(signal = name, "{name} received: {what}");
+            stage.cancel();
+        }
+    };
+    let listening = tokio::spawn(listening.instrument(tracing::info_span!("signals")));
+    Ok(Signals { drain, leave, _listening: AbortOnDropHandle::new(listening) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn send(signal: &str) {
+        let pid = std::process::id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    async fn cancelled(token: &CancellationToken) {
+        timeout(Duration::from_secs(10), token.cancelled()).await.expect("the signal arrives");
+    }
+
+    // One test: signals go to the whole process, so two would disturb each other.
+    #[tokio::test]
+    async fn the_first_signal_drains_and_the_second_leaves() {
+        let signals = signals().unwrap();
+        assert!(!signals.drain().is_cancelled());
+        send("-TERM");
+        cancelled(signals.drain()).await;
+        assert!(!signals.leave().is_cancelled());
+        send("-INT");
+        cancelled(signals.leave()).await;
+    }
+}

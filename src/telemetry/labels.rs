@@ -1,0 +1,137 @@
+//! The closed sets of label values.
+//!
+//! A label value is a variant here or the name of a queue that this process serves, never an object name,
+//! a task id or an error text.
+
+use std::fmt::{self, Write as _};
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+
+/// How a nominal time of a schedule ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TickOutcome {
+    /// Its task was enqueued.
+    Enqueued,
+    /// The policy forbade it beside a task still living.
+    SkippedOverlap,
+    /// It was past its starting deadline or its catch-up window.
+    TooLate,
+    /// The schedule was suspended.
+    Suspended,
+    /// It waits for an earlier task to end.
+    Waiting,
+    /// A task of that id was there already.
+    Deduplicated,
+    /// Its task was enqueued in place of a living one.
+    Replaced,
+    /// It was fired again because Redis had lost the first firing.
+    Refired,
+    /// It could not be fired.
+    Failed,
+}
+
+impl TickOutcome {
+    /// Every outcome, in declaration order.
+    pub const ALL: [Self; 9] = [
+        Self::Enqueued,
+        Self::SkippedOverlap,
+        Self::TooLate,
+        Self::Suspended,
+        Self::Waiting,
+        Self::Deduplicated,
+        Self::Replaced,
+        Self::Refired,
+        Self::Failed,
+    ];
+
+    /// The label value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enqueued => "enqueued",
+            Self::SkippedOverlap => "skipped-overlap",
+            Self::TooLate => "too-late",
+            Self::Suspended => "suspended",
+            Self::Waiting => "waiting",
+            Self::Deduplicated => "deduplicated",
+            Self::Replaced => "replaced",
+            Self::Refired => "refired",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How one run of a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TaskOutcome {
+    /// The handler succeeded.
+    Succeeded,
+    /// The handler failed and the task will run again.
+    Retried,
+    /// The task failed for good and went to the archive.
+    Archived,
+    /// The task went back unharmed, without an attempt spent: the worker was draining.
+    Requeued,
+    /// The handler asked for the task to be dropped.
+    Revoked,
+    /// The message could not be decoded and went to the archive.
+    Quarantined,
+}
+
+impl TaskOutcome {
+    /// Every outcome, in declaration order.
+    pub const ALL: [Self; 6] =
+        [Self::Succeeded, Self::Retried, Self::Archived, Self::Requeued, Self::Revoked, Self::Quarantined];
+
+    /// The label value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Retried => "retried",
+            Self::Archived => "archived",
+            Self::Requeued => "requeued",
+            Self::Revoked => "revoked",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+impl EncodeLabelValue for TickOutcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), fmt::Error> {
+        encoder.write_str(self.as_str())
+    }
+}
+
+impl EncodeLabelValue for TaskOutcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), fmt::Error> {
+        encoder.write_str(self.as_str())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TickLabels {
+    pub(super) outcome: TickOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct QueueLabels {
+    pub(super) queue: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct FinishLabels {
+    pub(super) queue: String,
+    pub(super) outcome: TaskOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct StateLabels {
+    pub(super) queue: String,
+    pub(super) state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct BuildLabels {
+    pub(super) version: &'static str,
+}

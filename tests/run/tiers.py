@@ -1,0 +1,168 @@
+"""The tiers of `make test`.
+
+Each test target of Cargo (`tests/NAME/main.rs` or `tests/NAME.rs`) is a tier by itself, without a line here. A
+line in `SETTINGS` says what a target needs beyond the defaults; one in `OWN` adds a tier of another sort.
+"""
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import execute
+from execute import Cargo, Count, Go, Python, Step
+
+ROOT = Path(__file__).resolve().parents[2]
+RUST = ("cargo", "rustc", "cc", "git")
+REDIS = ("redis-server", "redis-cli")
+
+
+class UnknownTier(Exception):
+    """Names a tier that does not exist."""
+
+
+@dataclass(frozen=True)
+class Tier:
+    """Steps that belong together, what they need, and how long they may take in all."""
+
+    name: str
+    steps: object  # A function without arguments that returns the steps.
+    needs: tuple = RUST
+    limit_s: int = 1500
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one of Cargo's test targets needs beyond Rust, and how long it may take, building included."""
+
+    needs: tuple = REDIS
+    limit_s: int = 1200
+
+
+@dataclass
+class Outcome:
+    """What came of a tier."""
+
+    name: str
+    count: Count = field(default_factory=Count)
+    seconds: float = 0.0
+    why: str = ""
+
+
+def lint():
+    yield Step("format", ("cargo", "fmt", "--check", "--", "--color=never", "-l"))
+    yield Step("lock file", ("cargo", "tree", "--locked", "--quiet", "--depth=0"))
+    yield Step("warnings", ("cargo", "clippy", "--locked", "--all-targets", "--", "-D", "warnings"))
+    yield Step("licences", ("python3", "tests/run/licences.py"))
+
+
+def features():
+    """Features only add: the crate builds with none of them and with each one alone."""
+    check = ("cargo", "check", "--locked", "--no-default-features")
+    yield Step("no feature", check)
+    for name in sorted(package()["features"]):
+        if name != "default":
+            yield Step(f"feature {name}", (*check, "--features", name))
+
+
+def unit():
+    targets = [word for name in IN_UNIT if name in targets_here() for word in ("--test", name)]
+    yield Step("unit", ("cargo", "test", "--locked", "--no-fail-fast", "--lib", "--bins", *targets), Cargo)
+    yield Step("examples in docs", ("cargo", "test", "--locked", "--doc"), Cargo)
+
+
+def runner():
+    yield Step("runner", ("python3", "-m", "unittest", "discover", "-s", "tests/run", "-p", "check_*.py"), Python)
+
+
+def peers():
+    for module in sorted((ROOT / "tests").glob("*/go.mod")):
+        name = module.parent.name
+        yield Step(f"{name}: format", ("sh", "-c", 'test -z "$(gofmt -l . | tee /dev/stderr)"'), cwd=module.parent)
+        yield Step(f"{name}: vet", ("go", "vet", "./..."), cwd=module.parent)
+        if list(module.parent.glob("*_test.go")):
+            yield Step(f"{name}: tests", ("go", "test", "-json", "./..."), Go, cwd=module.parent)
+
+
+# Test targets that contact nothing; they run in the tier `unit`.
+IN_UNIT = ("architecture", "generated")
+
+OWN = (
+    Tier("runner", runner, needs=("python3",), limit_s=120),
+    Tier("lint", lint, needs=(*RUST, "python3")),
+    Tier("unit", unit),
+    Tier("features", features),
+    Tier("peers", peers, needs=("go",), limit_s=900),
+)
+
+SETTINGS = {
+    "bench": Target(needs=(*REDIS, "go")),
+    "handlers": Target(needs=("sqlite3", "python3")),
+    "interop": Target(needs=(*REDIS, "go")),
+}
+
+
+def package():
+    """The package's manifest as Cargo reads it."""
+    metadata = ("cargo", "metadata", "--no-deps", "--format-version", "1")
+    return json.loads(subprocess.run(metadata, check=True, capture_output=True).stdout)["packages"][0]
+
+
+def targets_here():
+    """Names of Cargo's test targets, as Cargo finds them."""
+    files = {path.stem for path in (ROOT / "tests").glob("*.rs")}
+    return sorted(files | {path.parent.name for path in (ROOT / "tests").glob("*/main.rs")})
+
+
+def all_tiers():
+    """Every tier: our own first, then one per test target."""
+    tiers = list(OWN)
+    for name in targets_here():
+        if name not in IN_UNIT:
+            target = SETTINGS.get(name, Target())
+            tiers.append(Tier(name, lambda name=name: [target_step(name)], (*RUST, *target.needs), target.limit_s))
+    return tiers
+
+
+def target_step(name):
+    return Step(name, ("cargo", "test", "--locked", "--test", name), Cargo)
+
+
+def choose(wanted):
+    """The tiers of these names in their usual order; all when none is named."""
+    tiers = all_tiers()
+    names = [tier.name for tier in tiers]
+    if unknown := [name for name in wanted if name not in names]:
+        raise UnknownTier(f"no tier {', '.join(unknown)}; there are {', '.join(names)}")
+    return [tier for tier in tiers if not wanted or tier.name in wanted]
+
+
+def run(tier, tools, end):
+    """Runs a tier, within its limit and before `end`."""
+    print(f"\n═══ {tier.name}", flush=True)
+    outcome = Outcome(tier.name)
+    if lacking := [lack for need in tier.needs if (lack := tools[need].lacks())]:
+        outcome.count.skipped = 1
+        outcome.why = f"skipped: {'; '.join(lacking)}"
+        print(outcome.why, flush=True)
+        return outcome
+    start = time.monotonic()
+    limit = min(start + tier.limit_s, end)
+    for step in tier.steps():
+        if limit <= time.monotonic():
+            outcome.count.fail(f"{step.name}: not started, no time left")
+            continue
+        outcome.count.add(execute.run(step, limit - time.monotonic(), environment()))
+    if outcome.count.total() == 0:
+        outcome.count.fail("ran no test")
+    outcome.seconds = time.monotonic() - start
+    return outcome
+
+
+def environment():
+    """What every command gets beyond the caller's environment."""
+    # Incremental artefacts help an editor, not a run from a fresh clone, and cost gigabytes.
+    incremental = {"CARGO_INCREMENTAL": "0"} if os.environ.get("CI") == "true" else {}
+    return {"RUST_BACKTRACE": "1", "CGO_ENABLED": "0", "NO_COLOR": "1", "CARGO_TERM_COLOR": "never", **incremental}

@@ -1,0 +1,27 @@
+//! What test targets share: private Redis servers, a breaking proxy, processes that die with their test,
+//! real Go peers, and waiting for a condition.
+//!
+//! A target takes it in at its root, publicly, so that what it does not use is no dead code:
+//!
+//! ```ignore
+//! #[path = "../support/mod.rs"]
+//! pub mod support;
+//! ```
+
+pub mod peers;
+pub mod process;
+pub mod proxy;
+pub mod redis_server;
+pub mod tls;
+pub mod wait;
+
+pub use peers::Peers;
+pub use process::Process;
+pub use proxy::{Fault, Proxy};
+pub use redis_server::RedisServer;
+pub use wait::{eventually, until, until_blocking};
+
+/// The size of a test that has a long form: `long` under `make prove`, else `short`.
+pub fn full_size<T>(short: T, long: T) -> T {
+    if std::env::var_os("CRONMILL_PROVE").is_some() { long } else { short }
+}

@@ -1,0 +1,134 @@
+//! Real Go programs on asynq: the module in `tests/peers`, built once and kept in the cache.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::process::Process;
+
+/// How long a Go worker may take to be ready.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// The built program; the first call builds it unless the cache has it for these very sources.
+pub fn peers() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers");
+        let folder = cache().join(format!("peers-{}", key(&module)));
+        let program = folder.join("peers");
+        if !program.exists() {
+            build(&module, &folder, &program);
+        }
+        program
+    })
+}
+
+fn cache() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
+    std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("cronmill")
+}
+
+/// Changes with everything that goes into the program.
+fn key(module: &Path) -> String {
+    let mut sources: Vec<PathBuf> = std::fs::read_dir(module)
+        .expect("the module is in the repository")
+        .map(|entry| entry.expect("a readable folder").path())
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("go.") || (name.ends_with(".go") && !name.ends_with("_test.go"))
+        })
+        .collect();
+    sources.sort();
+    let mut hash = Sha256::new();
+    for source in sources {
+        hash.update(std::fs::read(source).expect("a readable source"));
+    }
+    hash.finalize().iter().take(8).fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
+        text
+    })
+}
+
+fn build(module: &Path, folder: &Path, program: &Path) {
+    std::fs::create_dir_all(folder).expect("a writable cache");
+    // Two test runs may build at once: each into a file of its own, and a rename decides.
+    let unfinished = folder.join(format!("peers.{}", std::process::id()));
+    let mut command = Command::new("go");
+    command.args(["build", "-trimpath", "-o"]).arg(&unfinished).arg(".");
+    command.current_dir(module).env("CGO_ENABLED", "0");
+    let built = command.output().expect("go is installed");
+    assert!(built.status.success(), "{command:?}: {}", String::from_utf8_lossy(&built.stderr));
+    std::fs::rename(&unfinished, program).expect("both are in one folder");
+}
+
+/// Go programs on one Redis.
+pub struct Peers {
+    redis: String,
+}
+
+impl Peers {
+    /// Those that use this Redis.
+    pub fn on(redis_url: &str) -> Self {
+        Self { redis: redis_url.to_owned() }
+    }
+
+    /// Asks asynq's Inspector, such as `["queue", "default"]`.
+    pub fn inspect(&self, question: &[&str]) -> Value {
+        let answer = self.run("inspect", question, "");
+        answer.into_iter().next().expect("the Inspector answers with one line")
+    }
+
+    /// Enqueues with asynq's Client as flags say, such as `["--type", "ok", "--count", "3"]`; one answer each.
+    pub fn produce(&self, flags: &[&str]) -> Vec<Value> {
+        self.run("produce", flags, "")
+    }
+
+    /// Enqueues these tasks with asynq's Client; each answer also has the stored hash in hexadecimal.
+    pub fn encode(&self, tasks: &[Value]) -> Vec<Value> {
+        let lines: String = tasks.iter().map(|task| format!("{task}\n")).collect();
+        self.run("encode", &[], &lines)
+    }
+
+    /// Starts a worker and waits until it is ready. It prints one JSON line at the start and one at the end of
+    /// each attempt.
+    pub async fn worker(&self, flags: &[&str]) -> Process {
+        let mut command = Command::new(peers());
+        command.args(["work", "--redis", &self.redis]).args(flags);
+        let worker = Process::start("go worker", &mut command);
+        worker.line(READY_LIMIT, |line| line.contains(r#""event":"ready""#)).await;
+        worker
+    }
+
+    /// asynq's own benchmark.
+    pub fn bench(&self, flags: &[&str]) -> Value {
+        self.run("bench", flags, "").into_iter().next().expect("it prints one line")
+    }
+
+    fn run(&self, command: &str, arguments: &[&str], input: &str) -> Vec<Value> {
+        let mut program = Command::new(peers());
+        program.args([command, "--redis", &self.redis]).args(arguments);
+        program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = program.spawn().expect("it was just built");
+        let mut stdin = child.stdin.take().expect("piped above");
+        let input = input.to_owned();
+        // In a thread, since the program answers while it reads and both pipes are finite.
+        let writing = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let Output { status, stdout, stderr } = child.wait_with_output().expect("it is our child");
+        writing.join().expect("it does not panic").expect("it reads all its input");
+        assert!(status.success(), "{program:?}: {}", String::from_utf8_lossy(&stderr));
+        let line = |line: &str| serde_json::from_str(line).expect("peers print JSON lines");
+        String::from_utf8(stdout).expect("JSON is text").lines().map(line).collect()
+    }
+}
+
+/// The JSON lines a Go worker printed so far with this event, `start` or `end`.
+pub fn events(worker: &Process, event: &str) -> Vec<Value> {
+    let parsed = worker.stdout().into_iter().map(|line| serde_json::from_str(&line).expect("JSON lines"));
+    parsed.filter(|value: &Value| value["event"] == event).collect()
+}

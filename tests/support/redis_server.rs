@@ -1,0 +1,265 @@
+//! A private Redis server, and `redis-cli` as the judge from outside.
+
+use std::ffi::OsStr;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use cronmill::broker::Endpoint;
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::tls::Certificates;
+use super::wait::until_blocking;
+
+/// How long a server may take to accept connections.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// What a server is started with. [`RedisServer::start`] takes none of it.
+#[derive(Clone, Default)]
+pub struct Options {
+    password: Option<String>,
+    users: Vec<String>,
+    config: Vec<(String, String)>,
+    tls: bool,
+    durable: bool,
+}
+
+impl Options {
+    /// Demands this password of the default user.
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self
+    }
+
+    /// Adds a user with a password and ACL rules, such as `~* &* +@all`.
+    pub fn user(mut self, name: &str, password: &str, rules: &str) -> Self {
+        self.users.push(format!("{name} on >{password} {rules}"));
+        self
+    }
+
+    /// Sets a directive, such as `maxmemory-policy` to `allkeys-lru`.
+    pub fn config(mut self, directive: &str, value: &str) -> Self {
+        self.config.push((directive.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Listens for TLS too, with certificates of its own.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Keeps its data through a kill and a new start: every write is on disk before its reply.
+    pub fn durable(mut self) -> Self {
+        self.durable = true;
+        self
+    }
+
+    /// Starts the server and waits until it accepts connections.
+    pub fn start(self) -> RedisServer {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let certificates = self.tls.then(|| Certificates::create(dir.path()));
+        let mut server =
+            RedisServer { options: self, dir, certificates, port: 0, tls_port: 0, process: None };
+        // Between finding a free port and taking it somebody else may take it.
+        for _ in 0..20 {
+            server.port = free_port();
+            server.tls_port = if server.certificates.is_some() { free_port() } else { 0 };
+            if server.launch() {
+                return server;
+            }
+        }
+        panic!("redis-server found no port to listen on");
+    }
+}
+
+/// A Redis server for one test, on a port and in a folder of its own. Dropping it kills it.
+pub struct RedisServer {
+    options: Options,
+    dir: TempDir,
+    certificates: Option<Certificates>,
+    port: u16,
+    tls_port: u16,
+    process: Option<Process>,
+}
+
+impl RedisServer {
+    /// A plain server: no password, nothing on disk.
+    pub fn start() -> Self {
+        Options::default().start()
+    }
+
+    /// Options to start another sort of server with.
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    /// Its port for plain connections.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pid(&self) -> u32 {
+        self.running().pid()
+    }
+
+    /// `redis://127.0.0.1:PORT/0`, with the default user's password if there is one.
+    pub fn url(&self) -> String {
+        let password = self.options.password.as_ref().map(|text| format!(":{text}@")).unwrap_or_default();
+        format!("redis://{password}127.0.0.1:{}/0", self.port)
+    }
+
+    /// [`RedisServer::url`] as our broker takes it.
+    pub fn endpoint(&self) -> Endpoint {
+        self.url().parse().expect("a valid URL")
+    }
+
+    /// The URL for a named user.
+    pub fn url_as(&self, user: &str, password: &str) -> String {
+        format!("redis://{user}:{password}@127.0.0.1:{}/0", self.port)
+    }
+
+    /// The URL for its Unix socket.
+    pub fn socket_url(&self) -> String {
+        format!("redis+unix://{}", self.socket().display())
+    }
+
+    /// The URL for TLS. The certificate is for `localhost` and `127.0.0.1`; see [`RedisServer::authority`].
+    pub fn tls_url(&self) -> String {
+        assert_ne!(self.tls_port, 0, "started without TLS");
+        format!("rediss://localhost:{}/0", self.tls_port)
+    }
+
+    /// PEM file of the authority that signed its certificate.
+    pub fn authority(&self) -> &Path {
+        &self.certificates.as_ref().expect("started with TLS").authority
+    }
+
+    /// Runs `redis-cli` with these arguments and returns what it printed, without the last line end.
+    ///
+    /// # Panics
+    /// When Redis answers with an error.
+    pub fn cli<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> String {
+        String::from_utf8(self.cli_bytes(arguments)).expect("text; use cli_bytes for anything else")
+    }
+
+    /// [`RedisServer::cli`] for answers that are not text.
+    pub fn cli_bytes<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Vec<u8> {
+        let mut command = Command::new("redis-cli");
+        command.args(["-e", "-s"]).arg(self.socket()).args(arguments);
+        if let Some(password) = &self.options.password {
+            command.env("REDISCLI_AUTH", password);
+        }
+        let answer = command.output().expect("redis-cli is installed");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(answer.status.success(), "{command:?}: {}{}", text(&answer.stdout), text(&answer.stderr));
+        let mut bytes = answer.stdout;
+        bytes.pop_if(|last| *last == b'\n');
+        bytes
+    }
+
+    /// The lines of an answer, none for an empty one.
+    pub fn cli_lines<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Vec<String> {
+        self.cli(arguments).lines().map(str::to_owned).filter(|line| !line.is_empty()).collect()
+    }
+
+    /// All keys that match a pattern, sorted.
+    pub fn keys(&self, pattern: &str) -> Vec<String> {
+        let mut keys = self.cli_lines(["--scan", "--pattern", pattern]);
+        keys.sort();
+        keys
+    }
+
+    /// A number from `INFO`, such as `total_commands_processed`.
+    pub fn info(&self, field: &str) -> u64 {
+        let prefix = format!("{field}:");
+        let line = self.cli_lines(["INFO", "everything"]).into_iter().find(|line| line.starts_with(&prefix));
+        let line = line.unwrap_or_else(|| panic!("INFO has no field {field}"));
+        line[prefix.len()..].trim().parse().unwrap_or_else(|cause| panic!("{line}: {cause}"))
+    }
+
+    /// Kills it without warning. Only a durable server still has its data when it starts again.
+    pub fn kill9(&mut self) {
+        self.process.take().expect("it runs").kill9();
+    }
+
+    /// Starts it again on the same ports, after [`RedisServer::kill9`].
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it still runs");
+        // The kernel may keep the port for a moment.
+        until_blocking(START_LIMIT, "redis-server starts on its old port", || self.launch());
+    }
+
+    /// Stops it from answering, with all connections left open.
+    pub fn freeze(&self) {
+        self.running().freeze();
+    }
+
+    /// Lets a frozen server answer again.
+    pub fn thaw(&self) {
+        self.running().thaw();
+    }
+
+    fn running(&self) -> &Process {
+        self.process.as_ref().expect("it runs")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("redis.sock")
+    }
+
+    /// Starts the process; false when it could not listen.
+    fn launch(&mut self) -> bool {
+        let mut process = Process::start("redis-server", &mut self.command());
+        let mut ready = false;
+        until_blocking(START_LIMIT, "redis-server is ready", || {
+            ready = process.stdout().iter().any(|line| line.contains("Ready to accept connections"));
+            ready || process.ended().is_some()
+        });
+        let wrong = process.stdout().into_iter().chain(process.stderr()).find(|line| line.contains("FATAL"));
+        assert!(wrong.is_none(), "redis-server refuses its configuration: {process:#?}");
+        self.process = ready.then_some(process);
+        ready
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("redis-server");
+        let mut set = |directive: &str, value: &str| {
+            command.arg(format!("--{directive}")).args(value.split(' '));
+        };
+        set("bind", "127.0.0.1");
+        set("port", &self.port.to_string());
+        set("save", "");
+        set("appendonly", if self.options.durable { "yes" } else { "no" });
+        set("appendfsync", "always");
+        for (directive, value) in &self.options.config {
+            set(directive, value);
+        }
+        for user in &self.options.users {
+            set("user", user);
+        }
+        if let Some(password) = &self.options.password {
+            set("requirepass", password);
+        }
+        command.arg("--dir").arg(self.dir.path()).arg("--unixsocket").arg(self.socket());
+        if let Some(certificates) = &self.certificates {
+            command.args(["--tls-port", &self.tls_port.to_string(), "--tls-auth-clients", "no"]);
+            command.arg("--tls-cert-file").arg(&certificates.certificate);
+            command.arg("--tls-key-file").arg(&certificates.key);
+            command.arg("--tls-ca-cert-file").arg(&certificates.authority);
+        }
+        command
+    }
+}
+
+/// A port nobody listens on at this moment.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("bound above").port()
+}
