@@ -4,12 +4,10 @@ use serde::de::DeserializeOwned;
 
 /// A payload that is not what its task type takes. Its text quotes no values.
 #[derive(Debug, thiserror::Error)]
-#[error("read payload of {kind}: {problem} at line {line} column {column}")]
+#[error("read payload of {kind}: {problem}")]
 pub struct PayloadError {
     kind: &'static str,
     problem: String,
-    line: usize,
-    column: usize,
 }
 
 impl PayloadError {
@@ -34,12 +32,13 @@ pub(super) fn read<T: DeserializeOwned + Default>(
     if bytes.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(bytes).map_err(|error| PayloadError {
-        kind,
-        problem: problem(&error),
-        line: error.line(),
-        column: error.column(),
-    })
+    let problem = match serde_json::from_slice(bytes) {
+        // Serde takes an array too, and gives its items to the fields in their order.
+        Ok(_) if bytes.trim_ascii_start().first() != Some(&b'{') => "it is not an object".to_owned(),
+        Ok(read) => return Ok(read),
+        Err(error) => format!("{} at line {} column {}", problem(&error), error.line(), error.column()),
+    };
+    Err(PayloadError { kind, problem })
 }
 
 /// What serde_json says, without the values it quotes: they may be confidential, and this text is stored.
@@ -86,6 +85,12 @@ mod tests {
     fn an_unknown_field_is_named_with_the_known_ones() {
         let told = told(r#"{"cout": 3}"#);
         assert!(told.contains("unknown field `cout`, expected `count`"), "{told}");
+    }
+
+    #[test]
+    fn only_an_object_is_taken() {
+        assert_eq!(told("[]"), "read payload of sample: it is not an object");
+        assert!(told("null").starts_with("read payload of sample: "));
     }
 
     #[test]

@@ -1,0 +1,246 @@
+//! `cronmill-worker` as a process: start, work, kill, drain, and what it says to bad input.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cronmill::broker::Broker;
+use cronmill::handlers::shop_data::ShopSize;
+use cronmill::producer::{Client, Task};
+use cronmill::task::{QueueName, State};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::shop::Fixture;
+use crate::support::{Process, RedisServer, eventually, until};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A run of some seconds: 140 batches with a pause after each.
+const SLOW: &str = r#"{"batch": 100, "delay_ms_per_batch": 30}"#;
+
+fn worker(url: &str, flags: &[&str]) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cronmill-worker"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CRONMILL_") {
+            command.env_remove(name);
+        }
+    }
+    Process::start("cronmill-worker", command.env("CRONMILL_REDIS_URL", url).args(flags))
+}
+
+async fn enqueue(redis: &RedisServer, kind: &str, payload: &'static str) -> String {
+    let broker = Broker::connect(&redis.url().parse().unwrap()).await.unwrap();
+    let task = Task::new(kind, Bytes::from_static(payload.as_bytes())).retention(Duration::from_secs(600));
+    Client::new(broker).enqueue(task).await.unwrap().id
+}
+
+/// The task's state, retries used and result.
+async fn look(redis: &RedisServer, id: &str) -> (State, i32, String) {
+    let broker = Broker::connect(&redis.url().parse().unwrap()).await.unwrap();
+    let queue = QueueName::new("default").unwrap();
+    let view = broker.task(&queue, id).await.unwrap().expect("the task is kept");
+    let result = view.result.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()).unwrap_or_default();
+    (view.state, view.message.retried, result)
+}
+
+async fn done(redis: &RedisServer, id: &str) -> (i32, String) {
+    eventually(LIMIT, "the task completes", async || {
+        let (state, retried, result) = look(redis, id).await;
+        (state == State::Completed).then_some((retried, result))
+    })
+    .await
+}
+
+async fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+/// Status and body of a GET, or none while nobody listens.
+async fn get(addr: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(addr).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+async fn readiness_becomes(addr: SocketAddr, status: u16, body: &str) {
+    until(LIMIT, &format!("/readyz says {status} {body}"), async || {
+        get(addr, "/readyz").await.is_some_and(|(found, said)| found == status && said.trim_end() == body)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn both_handlers_run_and_leave_their_results() {
+    let redis = RedisServer::start();
+    let shop = Fixture::with(ShopSize { orders: 2000, users: 20, seed: 3 }).await;
+    let _worker = worker(&redis.url(), &["--database", shop.path.to_str().unwrap()]);
+    let hello = enqueue(&redis, "hello", r#"{"name": "Ada"}"#).await;
+    let earn = enqueue(&redis, "update-user-earn", "").await;
+    assert_eq!(done(&redis, &hello).await, (0, r#"{"hello":"Ada","attempt":0}"#.to_owned()));
+    let cents = shop.judge("SELECT SUM(amount_cents) FROM orders WHERE status = 'paid'").concat();
+    let result = format!(r#"{{"batches":2,"orders":{},"cents":{cents}}}"#, shop.paid());
+    assert_eq!(done(&redis, &earn).await, (0, result));
+    assert_eq!(shop.wrong_earnings(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_bad_payload_goes_to_the_archive_at_once_with_its_reason() {
+    let redis = RedisServer::start();
+    let _worker = worker(&redis.url(), &[]);
+    let id = enqueue(&redis, "update-user-earn", r#"{"batches": 5}"#).await;
+    until(LIMIT, "the task is archived", async || look(&redis, &id).await.0 == State::Archived).await;
+    let raw = redis.cli_bytes(["HGET", &format!("asynq:{{default}}:t:{id}"), "msg"]);
+    assert!(String::from_utf8_lossy(&raw).contains("unknown field `batches`"));
+}
+
+#[tokio::test]
+async fn a_worker_killed_inside_update_user_earn_leaves_the_rest_to_another() {
+    let redis = RedisServer::start();
+    let shop = Fixture::with(ShopSize { orders: 20_000, users: 200, seed: 7 }).await;
+    let flags = ["--lease=1s", "--database", shop.path.to_str().unwrap()];
+    let mut first = worker(&redis.url(), &flags);
+    let id = enqueue(&redis, "update-user-earn", SLOW).await;
+    until(LIMIT, "some orders are credited", async || shop.credited() > 0).await;
+    first.kill9();
+    let credited = shop.credited();
+    assert!(credited < shop.paid(), "killed too late to show anything");
+    assert_eq!(look(&redis, &id).await.0, State::Active);
+    assert_eq!(shop.torn_earnings(), Vec::<String>::new());
+    let _second = worker(&redis.url(), &flags);
+    let (retried, result) = done(&redis, &id).await;
+    assert_eq!(retried, 0, "a crash costs no attempt");
+    let rest = format!(r#""orders":{},"#, shop.paid() - credited);
+    assert!(result.contains(&rest), "the second run did what was left, {rest} {result}");
+    assert_eq!(shop.wrong_earnings(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_drain_hands_the_task_back_without_an_attempt_and_says_so_on_readyz() {
+    let redis = RedisServer::start();
+    let shop = Fixture::with(ShopSize { orders: 20_000, users: 200, seed: 7 }).await;
+    let addr = free_address().await;
+    let listen = addr.to_string();
+    let flags = ["--shutdown-timeout=1s", "--listen", &listen, "--database", shop.path.to_str().unwrap()];
+    let mut first = worker(&redis.url(), &flags);
+    readiness_becomes(addr, 200, "ready").await;
+    let id = enqueue(&redis, "update-user-earn", SLOW).await;
+    until(LIMIT, "some orders are credited", async || shop.credited() > 0).await;
+    first.terminate();
+    readiness_becomes(addr, 503, "not ready: draining").await;
+    assert_eq!(first.exit(LIMIT).await.code(), Some(0));
+    let (state, retried, _) = look(&redis, &id).await;
+    assert_eq!((state, retried), (State::Pending, 0));
+    assert_eq!(shop.torn_earnings(), Vec::<String>::new());
+    let _second = worker(&redis.url(), &["--database", shop.path.to_str().unwrap()]);
+    assert_eq!(done(&redis, &id).await.0, 0);
+    assert_eq!(shop.wrong_earnings(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_second_signal_leaves_at_once_with_3() {
+    let redis = RedisServer::start();
+    let shop = Fixture::with(ShopSize { orders: 20_000, users: 200, seed: 7 }).await;
+    let mut worker =
+        worker(&redis.url(), &["--shutdown-timeout=1h", "--database", shop.path.to_str().unwrap()]);
+    enqueue(&redis, "update-user-earn", r#"{"batch": 10, "delay_ms_per_batch": 60000}"#).await;
+    until(LIMIT, "some orders are credited", async || shop.credited() > 0).await;
+    worker.terminate();
+    let told = |worker: &Process, what: &str| worker.stderr().iter().any(|line| line.contains(what));
+    until(LIMIT, "the first signal is heard", async || told(&worker, "SIGTERM received: draining")).await;
+    assert!(worker.ended().is_none());
+    worker.terminate();
+    assert_eq!(worker.exit(LIMIT).await.code(), Some(3));
+    assert!(told(&worker, "left at the second signal"), "{worker:#?}");
+}
+
+#[tokio::test]
+async fn it_waits_for_redis_in_one_line_and_stays_ready_when_redis_goes() {
+    let mut redis = RedisServer::start();
+    redis.kill9();
+    let addr = free_address().await;
+    let worker = worker(&redis.url(), &["--listen", &addr.to_string()]);
+    let waits = || worker.stderr().iter().filter(|line| line.contains("waiting for redis")).count();
+    until(LIMIT, "it says that it waits", async || waits() > 0).await;
+    readiness_becomes(addr, 503, "not ready: redis was not reached yet").await;
+    assert_eq!(get(addr, "/livez").await, Some((200, "ok\n".to_owned())));
+    redis.start_again();
+    readiness_becomes(addr, 200, "ready").await;
+    assert_eq!(waits(), 1);
+    let id = enqueue(&redis, "hello", "").await;
+    done(&redis, &id).await;
+    redis.kill9();
+    let failed = "cronmill_queue_stats_failures_total{queue=\"default\"} 1";
+    until(LIMIT, "a scrape misses the queue", async || {
+        get(addr, "/metrics").await.is_some_and(|(status, text)| status == 200 && text.contains(failed))
+    })
+    .await;
+    assert_eq!(get(addr, "/readyz").await, Some((200, "ready\n".to_owned())));
+}
+
+#[tokio::test]
+async fn metrics_count_what_was_done() {
+    let redis = RedisServer::start();
+    let addr = free_address().await;
+    let _worker = worker(&redis.url(), &["--concurrency=3", "--listen", &addr.to_string()]);
+    let good = enqueue(&redis, "hello", "").await;
+    let bad = enqueue(&redis, "hello", "[]").await;
+    done(&redis, &good).await;
+    until(LIMIT, "the bad one is archived", async || look(&redis, &bad).await.0 == State::Archived).await;
+    let wanted = [
+        "cronmill_tasks_finished_total{queue=\"default\",outcome=\"succeeded\"} 1",
+        "cronmill_tasks_finished_total{queue=\"default\",outcome=\"archived\"} 1",
+        "cronmill_task_run_seconds_count{queue=\"default\"} 2",
+        "cronmill_queue_wait_seconds_count{queue=\"default\"} 2",
+        "cronmill_worker_slots 3",
+        "cronmill_worker_busy_slots 0",
+        "asynq_tasks_enqueued_total{queue=\"default\",state=\"completed\"} 1",
+        "asynq_tasks_enqueued_total{queue=\"default\",state=\"archived\"} 1",
+        "asynq_tasks_processed_total{queue=\"default\"} 2",
+        "asynq_tasks_failed_total{queue=\"default\"} 1",
+    ];
+    let (_, text) = get(addr, "/metrics").await.unwrap();
+    for line in wanted {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn what_waiting_does_not_mend_ends_it_with_2_and_shows_no_password() {
+    let locked = RedisServer::options().password("right").start();
+    let evicting = RedisServer::options().config("maxmemory-policy", "allkeys-lru").start();
+    let wrong = format!("redis://:wr0ng@127.0.0.1:{}", locked.port());
+    let nobody = format!("redis://ann:wr0ng@127.0.0.1:{}", locked.port());
+    for (url, flag, part) in [
+        (wrong.as_str(), "--strict", "log in to Redis"),
+        (nobody.as_str(), "--strict", "as ann"),
+        (&evicting.url(), "--strict", "noeviction"),
+        ("http://ann:wr0ng@host", "--strict", "rediss://"),
+        (wrong.as_str(), "--lease=5x", "90s 5m 2h 7d"),
+        (wrong.as_str(), "--log=cronmill=loud", "log filter"),
+    ] {
+        let mut worker = worker(url, &[flag]);
+        assert_eq!(worker.exit(LIMIT).await.code(), Some(2), "{worker:#?}");
+        let said = eventually(LIMIT, "it says why", async || {
+            let said = worker.stderr().join("\n");
+            said.contains(part).then_some(said)
+        })
+        .await;
+        assert!(!said.contains("wr0ng"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn help_shows_the_variables_but_no_url_from_the_environment() {
+    let mut worker = worker("redis://:s3cret@host", &["--help"]);
+    assert_eq!(worker.exit(LIMIT).await.code(), Some(0));
+    until(LIMIT, "help is printed", async || worker.stdout().iter().any(|line| line.contains("--version")))
+        .await;
+    let help = worker.stdout().join("\n");
+    assert!(help.contains("CRONMILL_REDIS_URL") && !help.contains("s3cret"), "{help}");
+}
