@@ -11,4 +11,5 @@
 
 #![forbid(unsafe_code)]
 
+pub mod schedule;
 pub mod task;
