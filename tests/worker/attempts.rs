@@ -7,8 +7,8 @@ use std::time::Duration;
 use cronmill::task::{Message, State};
 use cronmill::worker::{CancelReason, Context, HandlerError, Mux, Task};
 
+use crate::fixture::{Log, Worker, builder, enqueue, enqueue_many, holds_for, message, queue, until};
 use crate::redis::RedisServer;
-use crate::support::{Log, Worker, builder, enqueue, enqueue_many, holds_for, message, queue, until};
 
 fn now_s() -> i64 {
     jiff::Timestamp::now().as_second()
@@ -392,19 +392,10 @@ async fn a_cancelled_task_fails_and_is_retried() {
 async fn what_cannot_be_decoded_goes_to_the_archive_and_the_rest_flows() {
     let (redis, q) = (RedisServer::start(), queue("q"));
     let broker = redis.broker().await;
-    let _: () = redis.run(&["HSET", "asynq:{q}:t:bad", "msg", "\u{1}nonsense", "state", "pending"]);
-    let _: () = redis.run(&["LPUSH", "asynq:{q}:pending", "bad"]);
+    redis.push_raw(&q, "bad", b"\x01nonsense");
     // Finishing this under the id in its message would end somebody else's task.
     let foreign = message(&q, "other").encode();
-    let _: () = ::redis::cmd("HSET")
-        .arg("asynq:{q}:t:foreign")
-        .arg("msg")
-        .arg(foreign.as_ref())
-        .arg("state")
-        .arg("pending")
-        .query(&mut redis.client())
-        .expect("stored");
-    let _: () = redis.run(&["LPUSH", "asynq:{q}:pending", "foreign"]);
+    redis.push_raw(&q, "foreign", &foreign);
     enqueue(&broker, message(&q, "good")).await;
     let worker = Worker::start(builder(&broker, &q), |_: Context, _: Task| async { Ok(()) });
     until("all have ended", || worker.stats.succeeded() == 1 && worker.stats.quarantined() == 2).await;
