@@ -1,6 +1,7 @@
 //! How a command ends: exit code and the one message on stderr.
 
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Error;
@@ -52,7 +53,8 @@ impl Failure {
 #[must_use]
 pub fn exit_code(result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    eprintln!("error: {}", one_line(failure.error()));
+    // Where stderr is closed there is nobody to tell; `eprintln!` would panic.
+    let _ = writeln!(io::stderr(), "error: {}", one_line(failure.error()));
     ExitCode::from(failure.code())
 }
 
