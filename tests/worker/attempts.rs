@@ -465,7 +465,8 @@ async fn an_older_attempt_at_a_task_given_out_anew_reports_nothing() {
     let worker = Worker::start(builder(&broker, &q).concurrency(2), handler);
     until("it runs", || worker.stats.running() == 1).await;
     // As after an outage that outlived the lease: recovered, and claimed by the same worker again.
-    for command in ["ZREM asynq:{q}:lease 1", "LREM asynq:{q}:active 0 1", "HSET asynq:{q}:t:1 state pending"] {
+    for command in ["ZREM asynq:{q}:lease 1", "LREM asynq:{q}:active 0 1", "HSET asynq:{q}:t:1 state pending"]
+    {
         let _: i64 = redis.run(&command.split(' ').collect::<Vec<_>>());
     }
     let _: () = redis.run(&["LPUSH", "asynq:{q}:pending", "1"]);
