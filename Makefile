@@ -22,7 +22,7 @@ prove: ## One long proof: NAME=…; without a name, lists them
 	@$(PYTHON) tests/run prove $(NAME)
 
 generate: ## Write every generated file anew
-	cargo run --quiet --bin generate -- write
+	cargo run --quiet --bin generate -- write .
 
 lint: ## Formatting, warnings, licences
 	@$(PYTHON) tests/run test lint

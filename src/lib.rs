@@ -14,10 +14,15 @@
 pub mod broker;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "local")]
+pub mod crd;
 #[cfg(feature = "handlers")]
 pub mod handlers;
 pub mod keeper;
+#[cfg(feature = "local")]
+pub mod local;
 pub mod producer;
+pub mod scaling;
 pub mod schedule;
 pub mod scheduler;
 pub mod shutdown;

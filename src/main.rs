@@ -1,1 +1,10 @@
-fn main() {}
+//! `cronmill`: see `cronmill::cli`.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cronmill::cli::main()
+}

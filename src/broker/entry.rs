@@ -144,6 +144,7 @@ impl Broker {
                 call.arg("").arg("");
             }
         }
+        call.arg(u8::from(entry.suspend));
         let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
         let verdict = reply.text()?;
         match verdict.as_str() {
@@ -248,10 +249,10 @@ impl Broker {
             for uid in chunk {
                 pipe.hgetall(keys.entry(uid));
             }
-            let rows: Vec<BTreeMap<String, String>> =
+            let rows: Vec<BTreeMap<String, Vec<u8>>> =
                 self.pipe("read schedules", queue.as_str(), &pipe).await?;
             let there = rows.into_iter().zip(chunk).filter(|(row, _)| row.contains_key("rev"));
-            found.extend(there.map(|(row, uid)| stored(uid.clone(), &row)));
+            found.extend(there.map(|(row, uid)| stored(uid.clone(), row)));
         }
         Ok(found)
     }
@@ -376,7 +377,10 @@ fn finite(score: &str) -> Option<Timestamp> {
     score.is_finite().then(|| from_ms(score as i64))
 }
 
-fn stored(uid: String, row: &BTreeMap<String, String>) -> StoredEntry {
+fn stored(uid: String, row: BTreeMap<String, Vec<u8>>) -> StoredEntry {
+    // The list of living tasks is packed, not text.
+    let text = |(name, value)| Some((name, String::from_utf8(value).ok()?));
+    let row: BTreeMap<String, String> = row.into_iter().filter_map(text).collect();
     let field = |name: &str| row.get(name).map(String::as_str);
     let tick = |name: &str| field(name)?.parse().ok().map(from_s);
     let count =

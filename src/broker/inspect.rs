@@ -7,13 +7,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::keys::{QUEUES, QueueKeys};
 use super::pause::PauseState;
-use super::reply::from_s;
+use super::reply::{from_ms, from_s};
 use super::server::since;
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, script};
 use crate::task::{Message, QueueName, State};
 
 /// Most tasks on one page.
 const PAGE_MAX: usize = 1000;
+/// Schedules looked at for a forecast.
+const FORECAST_ENTRIES: usize = 200;
 /// Groups whose sizes are read for a queue's summary; the rest is estimated from them.
 const GROUPS_READ: usize = 100;
 
@@ -72,6 +74,23 @@ impl QueueSummary {
             State::Aggregating => self.aggregating,
         }
     }
+}
+
+/// What a queue asks of its workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// Tasks that can be claimed; none while the queue is paused.
+    pub pending: u64,
+    /// Tasks that run.
+    pub active: u64,
+    /// Scheduled and retrying tasks due within the time looked ahead.
+    pub due_soon: u64,
+    /// Ticks within the time looked ahead that will run, of the first 200 schedules due.
+    pub ticks_soon: u64,
+    /// When the next tick is due, by Redis's clock.
+    pub next_tick: Option<Timestamp>,
+    /// Attempts ended ever.
+    pub processed: u64,
 }
 
 /// One day's numbers.
@@ -168,6 +187,38 @@ impl Broker {
             failed_total: numbers.3.unwrap_or(0),
             wait: wait.map_or(Duration::ZERO, |then| since(now, then)),
             paused: self.pause_state(queue).await?,
+        })
+    }
+
+    /// What a queue asks of its workers now and within `ahead`, in one round trip.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`].
+    pub async fn backlog(&self, queue: &QueueName, ahead: Duration) -> Result<Backlog, BrokerError> {
+        const DOING: &str = "read the backlog";
+        let keys = QueueKeys::new(queue);
+        let soon = self.now() + SignedDuration::try_from(ahead).unwrap_or(SignedDuration::ZERO);
+        let mut pipe = redis::pipe();
+        pipe.exists(keys.paused()).llen(keys.pending()).llen(keys.active());
+        pipe.zcount(keys.scheduled(), "-inf", soon.as_second()).zcount(
+            keys.retry(),
+            "-inf",
+            soon.as_second(),
+        );
+        pipe.get(keys.processed());
+        let mut forecast = script::FORECAST.key(keys.due());
+        forecast.arg(keys.entry_prefix()).arg(ahead.as_millis() as u64).arg(FORECAST_ENTRIES);
+        let (numbers, ticks) = tokio::try_join!(
+            self.pipe::<(bool, u64, u64, u64, u64, Option<u64>)>(DOING, queue.as_str(), &pipe),
+            self.run::<(u64, String)>(DOING, queue.as_str(), &forecast),
+        )?;
+        Ok(Backlog {
+            pending: if numbers.0 { 0 } else { numbers.1 },
+            active: numbers.2,
+            due_soon: numbers.3 + numbers.4,
+            ticks_soon: ticks.0,
+            next_tick: ticks.1.parse().ok().map(from_ms),
+            processed: numbers.5.unwrap_or(0),
         })
     }
 

@@ -60,6 +60,8 @@ scripts! {
     FAULT_ENTRY = "fault_entry.lua";
     /// Read the entries due soon.
     DUE = "read_due.lua";
+    /// Count the ticks due soon.
+    FORECAST = "read_forecast.lua";
     /// Fire due ticks.
     FIRE = "fire_entries.lua" + LEDGER + LEAVE + LIVING + REVOKE;
 }

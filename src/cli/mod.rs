@@ -1,13 +1,26 @@
 //! The command line: what was typed becomes a checked configuration, clients are built, loops are started.
 //!
 //! The only place that reads flags and the environment, and the composition root of both programs. One file
-//! per command; what several commands share stands in [`args`]. No logic worth a unit test belongs here
-//! beyond reading input.
+//! or folder per command; what several commands share stands in [`args`] and `output`. No logic worth a unit
+//! test belongs here beyond reading input and printing answers.
 
 pub mod args;
+mod completion;
 pub mod connect;
+mod cron;
+#[cfg(feature = "local")]
+pub mod dev;
 pub mod exit;
+mod output;
+mod program;
+mod queue;
+mod server;
 #[cfg(feature = "handlers")]
 pub mod shop_data;
+mod stats;
+mod task;
+mod version;
 #[cfg(feature = "handlers")]
 pub mod worker;
+
+pub use program::main;

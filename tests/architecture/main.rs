@@ -8,6 +8,7 @@ mod modules;
 mod source;
 mod tree;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The repository.
@@ -49,4 +50,9 @@ fn read(path: &Path) -> String {
 /// Fails with all complaints at once, so that one run shows everything there is to mend.
 fn assert_none(complaints: &[String]) {
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+/// Says something although the test passes, which captured output would not.
+fn say(text: &str) {
+    writeln!(std::io::stderr(), "{text}").expect("standard error is open");
 }

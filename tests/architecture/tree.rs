@@ -1,10 +1,9 @@
 //! How long files and functions may be.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use super::source::tokens;
-use super::{assert_none, files, read};
+use super::{assert_none, files, read, say};
 
 /// A file longer than this is worth splitting; said, not enforced.
 const FILE_WISHED: usize = 400;
@@ -44,11 +43,6 @@ fn functions(source: &str) -> Vec<(String, usize)> {
 fn in_brackets(tokens: &[super::source::Token], line: usize) -> bool {
     let on_line = |sign| tokens.iter().filter(|token| token.line == line && token.is(sign)).count();
     on_line('[') > 0 && on_line('[') == on_line(']')
-}
-
-/// Says something although the test passes, which captured output would not.
-fn say(text: &str) {
-    writeln!(std::io::stderr(), "{text}").expect("standard error is open");
 }
 
 #[test]

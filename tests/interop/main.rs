@@ -1,4 +1,13 @@
-//! Our side and real Go programs on asynq, on one Redis.
+//! Our side and real Go programs on asynq v0.26.0, on one Redis: each reads, runs, counts and recovers what the
+//! other wrote.
 
 #[path = "../support/mod.rs"]
 pub mod support;
+
+mod counts;
+mod crash;
+mod from_go;
+mod stage;
+mod to_go;
+mod together;
+mod wire;

@@ -266,6 +266,22 @@ async fn an_edit_that_leaves_the_times_alone_keeps_the_next_tick() {
     assert_ne!(bench.cli(&["HGET", "cronmill:{q}:entry:a", "next"]), next);
 }
 
+/// Once, the list of living tasks kept an entry that had fired from being read again after an edit.
+#[tokio::test]
+async fn a_schedule_that_has_fired_can_be_edited_and_fires_on() {
+    let bench = Bench::new().await;
+    let every_second = entry("a", "* * * * * *");
+    bench.scheduler.apply(&every_second).await.expect("apply");
+    bench.fire_until("the first", |ticks| !ticks.is_empty()).await;
+    let suspended = edited(every_second, 2, |entry| entry.suspend = true);
+    bench.scheduler.apply(&suspended).await.expect("apply");
+    bench
+        .fire_until("a suspended tick", |ticks| {
+            ticks.iter().any(|tick| tick.outcome == TickOutcome::Suspended)
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn an_edit_of_the_times_lets_the_due_tick_fire_first() {
     let bench = Bench::new().await;
@@ -341,4 +357,23 @@ async fn writes_that_redis_lost_are_fired_again_under_the_same_id() {
     bench.fire_until("the second", |ticks| ticks.len() == 2).await;
     assert_eq!(bench.outcomes()[1], (TickOutcome::Refired, 1));
     assert_eq!(bench.cli(&["LRANGE", "asynq:{q}:pending", "0", "-1"]), format!("a-{}", due.as_second()));
+}
+
+#[tokio::test]
+async fn a_forecast_counts_what_will_run_and_not_what_is_suspended() {
+    let bench = Bench::new().await;
+    for (uid, suspend) in [("a", false), ("b", true), ("c", false)] {
+        bench
+            .scheduler
+            .apply(&edited(entry(uid, "@yearly"), 1, |entry| entry.suspend = suspend))
+            .await
+            .expect("apply");
+    }
+    let now = bench.broker.now().as_millisecond();
+    for (uid, due) in [("a", now + 500), ("b", now + 100), ("c", now + 60_000)] {
+        bench.cli(&["ZADD", "cronmill:{q}:due", &due.to_string(), uid]);
+    }
+    let backlog = bench.broker.backlog(&bench.queue, Duration::from_secs(5)).await.expect("backlog");
+    assert_eq!(backlog.ticks_soon, 1);
+    assert_eq!(backlog.next_tick.map(|tick| tick.as_millisecond()), Some(now + 500));
 }

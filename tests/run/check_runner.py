@@ -138,6 +138,9 @@ class Verdict(unittest.TestCase):
         self.assertEqual((outcome.count.skipped, outcome.count.failed), (1, 0))
         self.assertIn("go 1.19 is older than 1.26", outcome.why)
 
+    def test_settings_are_for_test_targets_that_exist(self):
+        self.assertEqual(set(tiers.SETTINGS) - set(tiers.targets_here()), set())
+
     def test_an_unknown_tier_is_refused(self):
         with self.assertRaises(tiers.UnknownTier):
             tiers.choose(["no-such-tier"])
@@ -164,10 +167,12 @@ class Reviewing(unittest.TestCase):
 
     def test_tests_with_a_long_form_are_found(self):
         text = (
-            "#[test]\nfn short() {}\n\n#[tokio::test(flavor = \"multi_thread\")]\nasync fn long() {\n"
-            "    let n = full_size(10, 1000);\n}\n"
+            "#[test]\nfn short() {\n    once();\n}\n\n"
+            "async fn wait() {\n    full_size(1, 2);\n}\n\n"
+            "#[tokio::test(flavor = \"multi_thread\")]\nasync fn long() {\n    let n = full_size(10, 1000);\n}\n\n"
+            "#[tokio::test]\nasync fn by_another() {\n    wait().await;\n}\n"
         )
-        self.assertEqual(proofs.long_tests(text), ["long"])
+        self.assertEqual(proofs.long_tests(text), ["long", "by_another"])
 
     def test_versions_are_read_from_what_tools_print(self):
         for text, version in {

@@ -30,14 +30,22 @@ def proofs():
 
 
 def long_tests(text):
-    """Names of the tests in a source file whose body asks for its full size."""
-    tests = re.split(r"^\s*#\[(?:tokio::)?test(?:\(.*\))?\]$", text, flags=re.M)[1:]
-    return [re.search(r"fn (\w+)", test)[1] for test in tests if MARK in test]
+    """Names of the tests in a source file that ask for their full size, themselves or in what they call there."""
+    functions = re.findall(
+        r"((?:^#\[[^\n]*\]\n)*)^(?:pub[^\n]*? )?(?:async )?fn (\w+)([^\n]*\}$|.*?^\})", text, re.M | re.S
+    )
+    bodies = {name: body for _, name, body in functions}
+    long = {name for name, body in bodies.items() if MARK in body}
+    while more := {name for name, body in bodies.items() if any(f"{one}(" in body for one in long)} - long:
+        long |= more
+    return [name for attributes, name, _ in functions if name in long and re.search(r"\btest\b", attributes)]
 
 
 def run(names):
     """Runs the proofs of these names; without a name lists all."""
     known = proofs()
+    # A test target's name stands for all of its proofs.
+    names = [proof for name in names for proof in ([p for p in known if known[p] == name] or [name])]
     if unknown := [name for name in names if name not in known]:
         raise UnknownProof(f"no proof {', '.join(unknown)}; there are: {', '.join(known) or 'none'}")
     if not names:

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use cronmill::broker::Endpoint;
 use tempfile::TempDir;
 
 use super::process::Process;
@@ -112,6 +113,11 @@ impl RedisServer {
     pub fn url(&self) -> String {
         let password = self.options.password.as_ref().map(|text| format!(":{text}@")).unwrap_or_default();
         format!("redis://{password}127.0.0.1:{}/0", self.port)
+    }
+
+    /// [`RedisServer::url`] as our broker takes it.
+    pub fn endpoint(&self) -> Endpoint {
+        self.url().parse().expect("a valid URL")
     }
 
     /// The URL for a named user.

@@ -1,7 +1,9 @@
 //! Which Redis.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 
+use anyhow::Error;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -25,6 +27,9 @@ pub struct RedisArgs {
         value_parser = secret
     )]
     redis_url: SecretString,
+    /// PEM file of the certificate authorities to trust for rediss://, instead of the public ones.
+    #[arg(long, env = "CRONMILL_REDIS_CA", value_name = "FILE")]
+    redis_ca: Option<PathBuf>,
 }
 
 impl RedisArgs {
@@ -32,10 +37,21 @@ impl RedisArgs {
     ///
     /// # Errors
     ///
-    /// [`Failure::Usage`] for what is no URL of a Redis; the message does not show the URL.
+    /// [`Failure::Usage`] for what is no URL of a Redis, for an authority that cannot be read, and for one
+    /// beside a URL without TLS. The message does not show the URL.
     pub fn endpoint(&self) -> Result<Endpoint, Failure> {
-        let parsed = self.redis_url.expose_secret().trim().parse::<Endpoint>();
-        parsed.map_err(|error| Failure::usage(error).context("--redis-url or CRONMILL_REDIS_URL"))
+        let url = self.redis_url.expose_secret().trim();
+        let parsed = url.parse::<Endpoint>();
+        let endpoint =
+            parsed.map_err(|error| Failure::usage(error).context("--redis-url or CRONMILL_REDIS_URL"))?;
+        let Some(file) = &self.redis_ca else { return Ok(endpoint) };
+        // Ignoring it would leave somebody who asked for TLS without.
+        if !url.starts_with("rediss:") {
+            let problem = "--redis-ca or CRONMILL_REDIS_CA needs a URL that begins with rediss://";
+            return Err(Failure::Usage(Error::msg(problem)));
+        }
+        let trusting = endpoint.with_authority(file);
+        trusting.map_err(|error| Failure::usage(error).context("--redis-ca or CRONMILL_REDIS_CA"))
     }
 }
 

@@ -1,0 +1,38 @@
+//! The object types people write: `CronTask` and `TaskQueue` (`cronmill.dev/v1alpha1`).
+//!
+//! Shape only: fields, defaults, limits and the rules an API server can check by itself. What a field means is
+//! decided where it takes effect. The doc comment of a field is its `kubectl explain` text. The committed files in
+//! `crds/` are generated from here (`make generate`).
+
+// The schema derive copies each type, its `pub` included, into the body of a function.
+#[expect(unreachable_pub, reason = "the copies inside the derived functions are out of reach")]
+mod cron_task;
+mod duration;
+mod schema;
+#[expect(unreachable_pub, reason = "the copies inside the derived functions are out of reach")]
+mod task_queue;
+
+pub use cron_task::{
+    CatchUp, CatchUpPolicy, ConcurrencyPolicy, CronTask, CronTaskSpec, DaylightSaving, GapPolicy,
+    OverlapPolicy, QueueRef, TaskTemplate,
+};
+pub use duration::{Duration, DurationError};
+pub use schema::{DNS_LABEL, DNS_SUBDOMAIN, pattern_meaning};
+pub use task_queue::{Paused, Priority, Queue, Scaling, TaskQueue, TaskQueueSpec, Workers};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::core::CustomResourceExt as _;
+
+/// API group of both kinds.
+pub const GROUP: &str = "cronmill.dev";
+/// The one version of both kinds.
+pub const VERSION: &str = "v1alpha1";
+
+/// The definitions of both kinds, as a cluster needs them.
+#[must_use]
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    vec![CronTask::crd(), TaskQueue::crd()]
+}
+
+#[cfg(test)]
+mod tests;

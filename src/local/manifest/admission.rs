@@ -1,0 +1,317 @@
+//! Whether one document is let in: filled in, checked, and understood, all by itself.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::core::CustomResourceExt as _;
+use kube::core::cel::{CompiledSchema, Validator, compile_schema};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::document::{self, Notation};
+use super::error::{Fault, FaultKind};
+use super::kind::{Kind, ObjectKey, Ownership, classify};
+use super::path::FieldPath;
+use super::schema::Node;
+use super::worker::{TemplateReader, WorkerProgram};
+use crate::crd::{self, CronTask, CronTaskSpec, TaskQueue, TaskQueueSpec};
+use crate::schedule::{Gap, Overlap, Timing, TimingError, TimingSource};
+use crate::task::QueueName;
+
+/// An object that is right as far as it can be told without the others.
+#[derive(Debug, PartialEq)]
+pub(super) struct Admitted {
+    pub(super) key: ObjectKey,
+    pub(super) spec: Spec,
+}
+
+#[derive(Debug, PartialEq)]
+pub(super) enum Spec {
+    CronTask { spec: Box<CronTaskSpec>, timing: TimingSource },
+    TaskQueue { spec: Box<TaskQueueSpec>, redis_names: Vec<QueueName>, program: WorkerProgram },
+}
+
+/// What became of one document.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Admitted(Arc<Admitted>),
+    /// `key` is there when it can be told which object this was meant to be.
+    Refused {
+        object: String,
+        key: Option<ObjectKey>,
+        faults: Vec<Fault>,
+    },
+    /// Nothing of ours: `apiVersion` and `kind`.
+    Foreign(String),
+}
+
+/// Admits documents. Schemas and rules are compiled once, when it is made.
+pub(super) struct Gate {
+    cron_task: Rules,
+    task_queue: Rules,
+    templates: TemplateReader,
+    validator: Validator,
+}
+
+struct Rules {
+    schema: Node,
+    cel: CompiledSchema,
+}
+
+impl Rules {
+    fn compile(definition: &CustomResourceDefinition) -> Self {
+        let schema = definition.spec.versions.first().and_then(|version| version.schema.as_ref());
+        let schema = serde_json::to_value(schema.and_then(|schema| schema.open_api_v3_schema.as_ref()))
+            .expect("a schema has only text keys");
+        let root = json!({
+            "type": "object",
+            "required": ["apiVersion", "kind", "metadata", "spec"],
+            "properties": {
+                "apiVersion": { "type": "string" },
+                "kind": { "type": "string" },
+                "metadata": metadata_schema(),
+                "spec": schema["properties"]["spec"],
+            },
+        });
+        Self {
+            schema: Node::compile(&root)
+                .expect("the kinds' schemas use known keywords only, which a test checks"),
+            cel: compile_schema(&schema),
+        }
+    }
+}
+
+/// What an API server checks of every object's metadata. Fields it fills in itself are let pass, so that what was
+/// read from a cluster can be read here.
+fn metadata_schema() -> Value {
+    let texts = || json!({ "description": "pairs of texts", "type": "object", "additionalProperties": { "type": "string" } });
+    let name = |pattern, most: u64| json!({ "description": "a name", "type": "string", "minLength": 1, "maxLength": most, "pattern": pattern });
+    let mut schema = json!({
+        "type": "object",
+        "required": ["name"],
+        "properties": {
+            "name": name(crd::DNS_SUBDOMAIN, 253),
+            "namespace": name(crd::DNS_LABEL, 63),
+            "labels": texts(),
+            "annotations": texts(),
+        },
+    });
+    schema["properties"]["namespace"]["default"] = "default".into();
+    for field in [
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "finalizers",
+        "generateName",
+        "generation",
+        "managedFields",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    ] {
+        schema["properties"][field] = json!({ "x-kubernetes-preserve-unknown-fields": true });
+    }
+    schema
+}
+
+impl Gate {
+    pub(super) fn new() -> Self {
+        Self {
+            cron_task: Rules::compile(&CronTask::crd()),
+            task_queue: Rules::compile(&TaskQueue::crd()),
+            templates: TemplateReader::new(),
+            validator: Validator::new(),
+        }
+    }
+
+    /// Decides about one document.
+    pub(super) fn admit(&self, text: &str, notation: Notation) -> Outcome {
+        let refused = |fault| Outcome::Refused { object: String::new(), key: None, faults: vec![fault] };
+        let value = match document::parse(text, notation) {
+            Ok(value) => value,
+            Err(fault) => {
+                let mut refusal = Fault::new(FieldPath::default(), FaultKind::Syntax, fault.message);
+                refusal.line = Some(fault.line);
+                return refused(refusal);
+            }
+        };
+        match ownership(&value) {
+            Ok((Ownership::Foreign, name)) => Outcome::Foreign(name),
+            Ok((Ownership::Ours(kind), _)) => self.admit_object(kind, value),
+            Err(fault) => refused(*fault),
+        }
+    }
+
+    fn admit_object(&self, kind: Kind, mut value: Value) -> Outcome {
+        let rules = match kind {
+            Kind::CronTask => &self.cron_task,
+            Kind::TaskQueue => &self.task_queue,
+        };
+        let mut faults = Vec::new();
+        rules.schema.fill(&mut value);
+        rules.schema.check(&value, &FieldPath::default(), &mut faults);
+        let key = key_of(kind, &value, &faults);
+        let refused = |faults| Outcome::Refused {
+            object: key.as_ref().map_or_else(|| kind.as_str().to_owned(), ToString::to_string),
+            key: key.clone(),
+            faults,
+        };
+        let Some(key) = key.as_ref().filter(|_| faults.is_empty()) else { return refused(faults) };
+
+        let broken = self.validator.validate_compiled(&rules.cel, &value, None).err();
+        let broken: Vec<_> = broken
+            .into_iter()
+            .flatten()
+            .map(|rule| Fault::new(FieldPath::parse(&rule.field_path), FaultKind::BrokenRule, rule.message))
+            .collect();
+        match self.understand(key, value["spec"].take()) {
+            Ok(spec) if broken.is_empty() => Outcome::Admitted(Arc::new(Admitted { key: key.clone(), spec })),
+            Ok(_) => refused(broken),
+            Err(mut faults) => {
+                // A rule knows less about a field than the code that reads it.
+                let others =
+                    broken.into_iter().filter(|rule| faults.iter().all(|fault| fault.path != rule.path));
+                let others: Vec<_> = others.collect();
+                faults.extend(others);
+                refused(faults)
+            }
+        }
+    }
+
+    fn understand(&self, key: &ObjectKey, spec: Value) -> Result<Spec, Vec<Fault>> {
+        match key.kind {
+            Kind::CronTask => {
+                let spec: Box<CronTaskSpec> = typed(spec)?;
+                let timing = timing_source(key, &spec);
+                check_timing(&timing, spec.schedules.is_some())?;
+                Ok(Spec::CronTask { spec, timing })
+            }
+            Kind::TaskQueue => {
+                let spec: Box<TaskQueueSpec> = typed(spec)?;
+                let redis_names = redis_names(&spec)?;
+                let template = spec.workers.as_ref().and_then(|workers| workers.template.as_ref());
+                let program = self.templates.read(template)?;
+                Ok(Spec::TaskQueue { spec, redis_names, program })
+            }
+        }
+    }
+}
+
+/// Whose object it is, and what it calls itself.
+fn ownership(value: &Value) -> Result<(Ownership, String), Box<Fault>> {
+    let missing =
+        |field, message: &str| Box::new(Fault::new(FieldPath::of(&[field]), FaultKind::UnknownKind, message));
+    let Some(object) = value.as_object() else {
+        let fault = Fault::new(FieldPath::default(), FaultKind::UnknownKind, "a document that is no object");
+        return Err(Box::new(fault.allowing("apiVersion, kind, metadata, spec")));
+    };
+    let text = |field| match object.get(field) {
+        Some(Value::String(text)) => Ok(text.as_str()),
+        Some(_) => Err(missing(field, "is not a text")),
+        None => Err(missing(field, "is missing")),
+    };
+    let ours = |fault: Box<Fault>| {
+        let allowed = match fault.path.to_string().as_str() {
+            "kind" => "CronTask, TaskQueue".to_owned(),
+            _ => format!("{}/{}", crd::GROUP, crd::VERSION),
+        };
+        Box::new(fault.allowing(allowed))
+    };
+    let (api_version, kind) = (text("apiVersion").map_err(ours)?, text("kind").map_err(ours)?);
+    Ok((classify(api_version, kind)?, format!("{api_version} {kind}")))
+}
+
+/// The object's name, if nothing about it was refused.
+fn key_of(kind: Kind, value: &Value, faults: &[Fault]) -> Option<ObjectKey> {
+    let text = |field: &str| {
+        let path = FieldPath::of(&["metadata", field]);
+        let is_sound = faults.iter().all(|fault| fault.path != path);
+        value.get("metadata")?.get(field)?.as_str().filter(|_| is_sound).map(str::to_owned)
+    };
+    Some(ObjectKey { kind, namespace: text("namespace")?, name: text("name")? })
+}
+
+fn typed<T: DeserializeOwned>(spec: Value) -> Result<Box<T>, Vec<Fault>> {
+    // The schema has let it pass and is made from the same type; should they ever differ, it is refused, not fatal.
+    serde_json::from_value(spec).map_err(|_| {
+        vec![Fault::new(
+            FieldPath::of(&["spec"]),
+            FaultKind::InvalidValue,
+            "passes the schema but not the type made from it",
+        )]
+    })
+}
+
+fn timing_source(key: &ObjectKey, spec: &CronTaskSpec) -> TimingSource {
+    TimingSource {
+        schedules: spec.schedule.iter().chain(spec.schedules.iter().flatten()).cloned().collect(),
+        time_zone: Some(spec.time_zone.clone()),
+        gap: match spec.daylight_saving.gap {
+            crd::GapPolicy::After => Gap::After,
+            crd::GapPolicy::Skip => Gap::Skip,
+        },
+        overlap: match spec.daylight_saving.overlap {
+            crd::OverlapPolicy::First => Overlap::First,
+            crd::OverlapPolicy::Both => Overlap::Both,
+        },
+        // Intervals count from here, so that they stay in step however often the manifest is read anew.
+        anchor: jiff::Timestamp::UNIX_EPOCH,
+        hash_key: format!("{}/{}", key.namespace, key.name),
+        jitter_s: u32::try_from(spec.jitter.as_secs()).unwrap_or(u32::MAX),
+    }
+}
+
+/// Each schedule and the zone, on their own, so that one fault does not hide another. Having no schedule at all breaks
+/// a rule of the schema, which says what is missing.
+fn check_timing(timing: &TimingSource, is_list: bool) -> Result<(), Vec<Fault>> {
+    let spec = FieldPath::of(&["spec"]);
+    let mut faults = Vec::new();
+    for (place, schedule) in timing.schedules.iter().enumerate() {
+        let alone = TimingSource { schedules: vec![schedule.clone()], time_zone: None, ..timing.clone() };
+        let path = if is_list { spec.key("schedules").index(place) } else { spec.key("schedule") };
+        faults.extend(Timing::parse(&alone).err().map(|error| timing_fault(path, error)));
+    }
+    let zone = TimingSource { schedules: vec!["@daily".to_owned()], ..timing.clone() };
+    faults.extend(Timing::parse(&zone).err().map(|error| timing_fault(spec.key("timeZone"), error)));
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+fn timing_fault(path: FieldPath, error: TimingError) -> Fault {
+    let fault = |message| Fault::new(path, FaultKind::InvalidSchedule, message);
+    match error {
+        TimingError::Spec(error) => {
+            let field = error.field.map(|field| format!("{field}: ")).unwrap_or_default();
+            fault(format!("{:?}: {field}{}", error.text, error.problem)).allowing(error.allowed)
+        }
+        TimingError::UnknownZone { name, nearest } => {
+            let meant = nearest.map(|zone| format!(", did you mean {zone}?")).unwrap_or_default();
+            fault(format!("unknown zone {name:?}{meant}"))
+                .allowing("a zone of the IANA database, like Asia/Shanghai or UTC")
+        }
+        error @ (TimingError::NoSchedule | TimingError::TooManySchedules { .. }) => fault(error.to_string()),
+    }
+}
+
+/// The names of the queues in Redis, in the order of the queues.
+fn redis_names(spec: &TaskQueueSpec) -> Result<Vec<QueueName>, Vec<Fault>> {
+    let (mut names, mut seen, mut faults) = (Vec::new(), BTreeSet::new(), Vec::new());
+    for (place, queue) in spec.queues.iter().enumerate() {
+        let path = FieldPath::of(&["spec", "queues"]).index(place).key("redisName");
+        let name = queue.redis_name.as_ref().unwrap_or(&queue.name);
+        match QueueName::new(name.clone()) {
+            Ok(name) if seen.insert(name.clone()) => names.push(name),
+            Ok(name) => {
+                let fault = Fault::new(
+                    path,
+                    FaultKind::InvalidValue,
+                    format!("queue {name:?} in Redis stands twice"),
+                );
+                faults.push(fault.allowing("each queue in Redis once"));
+            }
+            Err(error) => faults.push(Fault::new(path, FaultKind::InvalidValue, error.to_string())),
+        }
+    }
+    if faults.is_empty() { Ok(names) } else { Err(faults) }
+}
