@@ -297,6 +297,38 @@ async fn a_retained_task_keeps_its_result() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_outlives_its_lease_runs_once() {
+    let (redis, q) = (RedisServer::start(), queue("q"));
+    let broker = redis.broker().await;
+    enqueue(&broker, message(&q, "1")).await;
+    let (runs, go) = (Log::default(), Arc::new(tokio::sync::Notify::new()));
+    let start = || {
+        let (log, gate) = (runs.clone(), Arc::clone(&go));
+        let settings = builder(&broker, &q).lease(Duration::from_secs(1));
+        Worker::start(settings, move |_: Context, _: Task| {
+            let (log, gate) = (log.clone(), Arc::clone(&gate));
+            async move {
+                log.add(());
+                gate.notified().await;
+                Ok(())
+            }
+        })
+    };
+    let workers = [start(), start()];
+    let lease = || redis.run::<Option<i64>>(&["ZSCORE", "asynq:{q}:lease", "1"]);
+    until("it runs", || lease().is_some()).await;
+    let first = lease().expect("it runs");
+    until("its lease is four leases longer", || lease().is_some_and(|end| end >= first + 4)).await;
+    go.notify_waiters();
+    until("it has succeeded", || workers.iter().map(|worker| worker.stats.succeeded()).sum::<u64>() == 1)
+        .await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    assert_eq!(runs.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_owner_is_refused_and_its_handler_told() {
     let (redis, q) = (RedisServer::start(), queue("q"));
     let broker = redis.broker().await;
