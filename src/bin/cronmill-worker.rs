@@ -1,9 +1,9 @@
 //! `cronmill-worker`: runs the bundled handlers on tasks from Redis. See `cronmill::cli::worker`.
+//!
+//! It uses the system's allocator: with mimalloc an idle worker held 20 MB instead of 9 MB and ran no more tasks
+//! per second of processor time.
 
 use std::process::ExitCode;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     cronmill::cli::worker::main()
