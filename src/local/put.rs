@@ -49,6 +49,7 @@ impl Put {
 
     /// A schedule is no longer wanted.
     pub(super) fn unwant(&mut self, task: &ResolvedTask) {
+        self.scheduler.deny(&task.entry.uid);
         self.dirty.remove(&task.entry.uid);
         let queue = QueueName::new(task.entry.template.queue.as_str()).ok();
         if let Some(queue) = self.placed.remove(&task.entry.uid).or(queue) {
