@@ -142,3 +142,28 @@ async fn without_redis_there_is_no_busy_loop() {
     assert!(wait < Duration::from_secs(2), "{wait:?}");
     worker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_of_a_claim_answered_late_get_new_leases_before_they_run() {
+    let (redis, q) = (std::sync::Arc::new(RedisServer::start()), queue("q"));
+    redis.push_raw(&q, "1", &Message { payload: "payload-of-1".into(), ..message(&q, "1") }.encode());
+    let proxy = Proxy::to(redis.port()).await;
+    proxy.inject(Fault::on_reply(|reply| contains(reply, "payload-of-")).times(usize::MAX));
+    let broker = connect(&proxy.url()).await;
+    let lease_end = |redis: &RedisServer| redis.run::<Option<i64>>(&["ZSCORE", "asynq:{q}:lease", "1"]);
+    let left = Log::default();
+    let (log, judge) = (left.clone(), std::sync::Arc::clone(&redis));
+    let settings = builder(&broker, &q).lease(Duration::from_secs(1)).keeper(false);
+    let worker = Worker::start(settings, move |_: Context, _: Task| {
+        log.add(lease_end(&judge).map(|end| end - jiff::Timestamp::now().as_second()));
+        async { Ok(()) }
+    });
+    until("an answer is lost", || proxy.cuts() > 0).await;
+    let first = lease_end(&redis).expect("it is claimed");
+    until("its lease is over", || jiff::Timestamp::now().as_second() > first).await;
+    assert_eq!(left.len(), 0, "without an answer nothing runs");
+    proxy.heal();
+    until("it has run", || worker.stats.succeeded() == 1).await;
+    worker.stop().await;
+    assert!(matches!(left.all()[..], [Some(0..=2)]), "{:?}", left.all());
+}
