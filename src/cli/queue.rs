@@ -110,11 +110,13 @@ impl PauseArgs {
         let broker = self.connection.connect().await?;
         let queue = &self.queue;
         require_queue(&broker, queue).await?;
-        let until = self.until.map(|until| whole_second(until.seen_at(broker.now())));
-        if let Some(until) = until.filter(|until| *until <= broker.now()) {
+        let now = broker.now();
+        let until = self.until.map(|until| until.seen_at(now));
+        if let Some(until) = until.filter(|until| *until <= now) {
             let problem = format!("--until {until} is not in the future");
             return Err(Failure::Usage(anyhow::Error::msg(problem)));
         }
+        let until = until.map(whole_second);
         let note = PauseNote { source: SOURCE.into(), reason: self.reason, actor: actor(), until };
         if !broker.pause(queue, &note).await? {
             let answer = format!("queue {queue} is paused by another program already; nothing changed");

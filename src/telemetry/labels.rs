@@ -61,7 +61,7 @@ impl TickOutcome {
     }
 }
 
-/// How one run of a task ended.
+/// How one attempt of a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskOutcome {
     /// The handler succeeded.

@@ -75,7 +75,7 @@ impl QueueMetrics {
         self.run.observe(run.as_secs_f64());
     }
 
-    /// A run's outcome was stored in Redis.
+    /// An attempt ended.
     pub fn finished(&self, outcome: TaskOutcome) {
         self.finished[outcome as usize].inc();
     }
@@ -231,7 +231,7 @@ impl Inner {
         registry.register("cronmill_ticks", "Ticks accounted for, by outcome", ticks);
         registry.register(
             "cronmill_tasks_finished",
-            "Runs whose outcome was stored, by outcome",
+            "Attempts that ended, by outcome",
             self.finished.clone(),
         );
         registry.register(

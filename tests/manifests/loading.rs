@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Instant;
 
-use cronmill::local::manifest::{Changes, Manifests};
+use cronmill::local::manifest::{Changes, Manifests, SETTLE};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::support::{Folder, QUEUE, eventually, names, task};
@@ -57,8 +57,8 @@ fn a_file_written_again_as_it_was_changes_nothing() {
 fn a_file_somebody_writes_to_is_left_until_it_is_quiet() {
     let mut folder = loaded();
     folder.write("a.yaml", "");
-    let now = Timestamp::now();
-    let changes = folder.manifests.refresh(now);
+    let touched = folder.touched("a.yaml");
+    let changes = folder.manifests.refresh(touched + SETTLE / 2);
     assert_eq!((changes.unsettled, changes.removed_tasks.len()), (1, 0));
     folder.write("a.yaml", &task("a", "@hourly"));
     eventually("the new schedule is in force", || {
@@ -351,8 +351,8 @@ fn objects_of_a_cluster_are_left_aside_with_one_note() {
     assert_eq!(folder.refresh_later().note, None);
 }
 
-/// The figures are printed, not checked: they depend on the machine and on how the test was built. Unoptimised it takes
-/// a tenth of the manifests.
+/// The figures are printed, not checked: they depend on the machine and on how the test was built.
+/// Unoptimised it takes a tenth of the manifests.
 #[test]
 fn many_manifests_load_and_one_edit_among_them_is_found() {
     let count = if cfg!(debug_assertions) { 1_000 } else { 10_000 };

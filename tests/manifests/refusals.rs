@@ -351,6 +351,31 @@ fn values_of_a_task_queue_out_of_bounds() {
 }
 
 #[test]
+fn times_are_those_an_api_server_takes() {
+    let until = |text: &str| queue(&format!("queues: [{{name: a, paused: {{reason: x, until: '{text}'}}}}]"));
+    for text in ["2027-01-01T00:00:00Z", "2027-01-01t00:00:00.25z", "2027-01-01T00:00:00+02:00"] {
+        assert_eq!(refusals(&until(text)), Vec::<String>::new(), "{text}");
+    }
+    for text in [
+        "2027-01-01",
+        "2027-01-01 00:00:00Z",
+        "2027-01-01T00:00Z",
+        "2027-01-01T00:00:00",
+        "2027-01-01T00:00:00.Z",
+        "2027-01-01T00:00:00Z[UTC]",
+        "2027-13-01T00:00:00Z",
+    ] {
+        assert_eq!(
+            refusals(&until(text)),
+            [format!(
+                "x.yaml:6: TaskQueue default/q: spec.queues[0].paused.until: {text:?} is not allowed; allowed: a time in \
+                 RFC 3339, like 2027-01-01T00:00:00Z"
+            )]
+        );
+    }
+}
+
+#[test]
 fn rules_over_a_task_queue() {
     let lease = "x.yaml:7: TaskQueue default/q: spec.lease: must be from 5s to 1h";
     check(&[

@@ -16,8 +16,8 @@ fn a_task_that_says_nothing_gets_the_defaults_of_the_schema() {
     let mut folder = Folder::with(&[("queue.yaml", QUEUE), ("a.yaml", &task("a", "@daily"))]);
     folder.refresh();
     let entry = folder.task("default/a").entry.clone();
-    let touched = fs_touched(&folder.path("a.yaml"));
-    assert_eq!((entry.revision.epoch, entry.revision.generation), (0, touched));
+    let touched_ms = u64::try_from(folder.touched("a.yaml").as_millisecond()).unwrap();
+    assert_eq!((entry.revision.epoch, entry.revision.generation), (0, touched_ms));
     assert_eq!(entry.revision.hash, entry.content_hash());
     assert_eq!(
         entry,
@@ -53,14 +53,6 @@ fn a_task_that_says_nothing_gets_the_defaults_of_the_schema() {
             },
         }
     );
-}
-
-/// When a file was last written to or moved, in milliseconds.
-fn fs_touched(path: &std::path::Path) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
-    let metadata = std::fs::metadata(path).unwrap();
-    let time = (metadata.mtime(), metadata.mtime_nsec()).max((metadata.ctime(), metadata.ctime_nsec()));
-    u64::try_from(time.0 * 1000 + time.1 / 1_000_000).unwrap()
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A folder of manifests that a test writes and the set that is read from it.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,14 @@ impl Folder {
 
     pub(crate) fn remove(&self, name: &str) {
         fs::remove_file(self.path(name)).unwrap();
+    }
+
+    /// When a file was last written to or moved.
+    pub(crate) fn touched(&self, name: &str) -> Timestamp {
+        let metadata = fs::metadata(self.path(name)).unwrap();
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        let (seconds, rest) = modified.max((metadata.ctime(), metadata.ctime_nsec()));
+        Timestamp::new(seconds, i32::try_from(rest).unwrap()).unwrap()
     }
 
     /// Reads at the present moment.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use cronmill::task::{Message, State};
 use cronmill::worker::{CancelReason, Context, HandlerError, Mux, Task};
 
+use crate::fixture::{Log, Worker, builder, enqueue, enqueue_many, holds_for, message, queue, until};
 use crate::redis::RedisServer;
-use crate::support::{Log, Worker, builder, enqueue, enqueue_many, holds_for, message, queue, until};
 
 fn now_s() -> i64 {
     jiff::Timestamp::now().as_second()
@@ -297,6 +297,38 @@ async fn a_retained_task_keeps_its_result() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_outlives_its_lease_runs_once() {
+    let (redis, q) = (RedisServer::start(), queue("q"));
+    let broker = redis.broker().await;
+    enqueue(&broker, message(&q, "1")).await;
+    let (runs, go) = (Log::default(), Arc::new(tokio::sync::Notify::new()));
+    let start = || {
+        let (log, gate) = (runs.clone(), Arc::clone(&go));
+        let settings = builder(&broker, &q).lease(Duration::from_secs(1));
+        Worker::start(settings, move |_: Context, _: Task| {
+            let (log, gate) = (log.clone(), Arc::clone(&gate));
+            async move {
+                log.add(());
+                gate.notified().await;
+                Ok(())
+            }
+        })
+    };
+    let workers = [start(), start()];
+    let lease = || redis.run::<Option<i64>>(&["ZSCORE", "asynq:{q}:lease", "1"]);
+    until("it runs", || lease().is_some()).await;
+    let first = lease().expect("it runs");
+    until("its lease is four leases longer", || lease().is_some_and(|end| end >= first + 4)).await;
+    go.notify_waiters();
+    until("it has succeeded", || workers.iter().map(|worker| worker.stats.succeeded()).sum::<u64>() == 1)
+        .await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    assert_eq!(runs.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_owner_is_refused_and_its_handler_told() {
     let (redis, q) = (RedisServer::start(), queue("q"));
     let broker = redis.broker().await;
@@ -392,19 +424,10 @@ async fn a_cancelled_task_fails_and_is_retried() {
 async fn what_cannot_be_decoded_goes_to_the_archive_and_the_rest_flows() {
     let (redis, q) = (RedisServer::start(), queue("q"));
     let broker = redis.broker().await;
-    let _: () = redis.run(&["HSET", "asynq:{q}:t:bad", "msg", "\u{1}nonsense", "state", "pending"]);
-    let _: () = redis.run(&["LPUSH", "asynq:{q}:pending", "bad"]);
+    redis.push_raw(&q, "bad", b"\x01nonsense");
     // Finishing this under the id in its message would end somebody else's task.
     let foreign = message(&q, "other").encode();
-    let _: () = ::redis::cmd("HSET")
-        .arg("asynq:{q}:t:foreign")
-        .arg("msg")
-        .arg(foreign.as_ref())
-        .arg("state")
-        .arg("pending")
-        .query(&mut redis.client())
-        .expect("stored");
-    let _: () = redis.run(&["LPUSH", "asynq:{q}:pending", "foreign"]);
+    redis.push_raw(&q, "foreign", &foreign);
     enqueue(&broker, message(&q, "good")).await;
     let worker = Worker::start(builder(&broker, &q), |_: Context, _: Task| async { Ok(()) });
     until("all have ended", || worker.stats.succeeded() == 1 && worker.stats.quarantined() == 2).await;
@@ -450,4 +473,40 @@ async fn an_unknown_type_fails_by_name_also_through_middleware() {
     assert_eq!(passed.all(), ["1 outer", "1 inner", "2 outer", "2 inner"]);
     assert_eq!(redis.ids(&q, "archived"), ["1"], "the kind of an error passes through middleware");
     assert_eq!(redis.message(&q, "2").expect("kept").error, "handler not found for task \"strange\"");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_attempt_at_a_task_given_out_anew_reports_nothing() {
+    let (redis, q) = (RedisServer::start(), queue("q"));
+    let broker = redis.broker().await;
+    enqueue(&broker, message(&q, "1")).await;
+    let (begun, go) = (Log::default(), Arc::new(tokio::sync::Notify::new()));
+    let (log, gate) = (begun.clone(), Arc::clone(&go));
+    let handler = move |context: Context, _: Task| {
+        let (log, gate) = (log.clone(), Arc::clone(&gate));
+        async move {
+            log.add(());
+            if log.len() == 1 {
+                assert_eq!(context.cancelled().await, CancelReason::LeaseLost);
+                return Err(HandlerError::msg("the older one's failure"));
+            }
+            gate.notified().await;
+            Ok(())
+        }
+    };
+    let worker = Worker::start(builder(&broker, &q).concurrency(2), handler);
+    until("it runs", || worker.stats.running() == 1).await;
+    // As after an outage that outlived the lease: recovered, and claimed by the same worker again.
+    for command in ["ZREM asynq:{q}:lease 1", "LREM asynq:{q}:active 0 1", "HSET asynq:{q}:t:1 state pending"]
+    {
+        let _: i64 = redis.run(&command.split(' ').collect::<Vec<_>>());
+    }
+    let _: () = redis.run(&["LPUSH", "asynq:{q}:pending", "1"]);
+    until("the older one has ended", || begun.len() == 2 && worker.stats.lost() == 1).await;
+    assert_eq!(redis.ids(&q, "active"), ["1"], "the newer one goes on");
+    go.notify_one();
+    until("the newer one has succeeded", || worker.stats.succeeded() == 1).await;
+    let stats = worker.stop().await;
+    assert_eq!((stats.lost(), stats.failed()), (1, 0));
+    redis.assert_no_task_left(&q);
 }

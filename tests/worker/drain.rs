@@ -5,8 +5,8 @@ use std::time::Duration;
 use cronmill::task::{Message, QueueName};
 use cronmill::worker::{CancelReason, Context, HandlerError, Task};
 
+use crate::fixture::{Log, Worker, builder, enqueue, enqueue_many, message, queue, until};
 use crate::redis::RedisServer;
-use crate::support::{Log, Worker, builder, enqueue, enqueue_many, message, queue, until};
 
 /// The task stands as if it had never been claimed, and is the next to be.
 fn assert_back_at_the_front(redis: &RedisServer, q: &QueueName, before: &Message) {
@@ -151,7 +151,7 @@ async fn a_worker_ends_in_time_although_redis_is_gone() {
         }
     });
     until("it runs", || worker.stats.running() == 1).await;
-    redis.stop();
+    redis.kill9();
     go.notify_one();
     let start = std::time::Instant::now();
     worker.stop().await;

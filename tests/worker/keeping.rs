@@ -9,8 +9,8 @@ use cronmill::worker::{Context, HandlerError, Task};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use crate::fixture::{Log, Worker, builder, enqueue, message, queue, until};
 use crate::redis::RedisServer;
-use crate::support::{Log, Worker, builder, enqueue, message, queue, until};
 
 /// Claims a task as a worker that then dies.
 async fn claim_and_die(broker: &Broker, q: &QueueName, lease: Duration) {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use cronmill::task::Message;
 use cronmill::worker::{Context, Task};
 
-use crate::proxy::Proxy;
+use crate::fixture::{Log, Worker, builder, enqueue, enqueue_many, holds_for, message, queue, until};
 use crate::redis::{RedisServer, connect};
-use crate::support::{Log, Worker, builder, enqueue, enqueue_many, holds_for, message, queue, until};
+use crate::support::proxy::contains;
+use crate::support::{self, Fault, Proxy, full_size};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_redis_loses_nothing_and_work_goes_on_within_two_seconds() {
@@ -23,7 +25,7 @@ async fn a_restart_of_redis_loses_nothing_and_work_goes_on_within_two_seconds() 
         }
     });
     until("it is under way", || worker.stats.succeeded() > 200).await;
-    redis.stop();
+    redis.kill9();
     // What was claimed is run and waits to be told; then nothing happens any more.
     until("it hangs", || !worker.stats.is_reachable()).await;
     holds_for(Duration::from_millis(1500), "nothing new", || seen.len() < 2000).await;
@@ -46,7 +48,7 @@ async fn an_idle_worker_picks_up_within_two_seconds_of_a_restart() {
     let broker = redis.broker().await;
     let worker = Worker::start(builder(&broker, &q), |_: Context, _: Task| async { Ok(()) });
     until("it has asked", || worker.stats.is_reachable()).await;
-    redis.stop();
+    redis.kill9();
     until("it has noticed", || !worker.stats.is_reachable()).await;
     redis.start_again();
     let other = redis.broker().await;
@@ -89,23 +91,15 @@ async fn a_redis_that_hangs_longer_than_a_lease_costs_no_attempt() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_claim_reply_strands_no_task() {
     let (redis, q) = (RedisServer::start(), queue("q"));
-    let direct = redis.broker().await;
-    enqueue_many(&direct, &q, 600).await;
-    // Only an answer to a claim holds a payload.
-    let proxy = Proxy::start(redis.port(), "payload-of-", 20).await;
-    for i in 0..600 {
-        let marked = cronmill::task::Message {
-            payload: format!("payload-of-{i}").into(),
-            ..message(&q, &i.to_string())
-        };
-        let _: () = ::redis::cmd("HSET")
-            .arg(format!("asynq:{{q}}:t:{i}"))
-            .arg("msg")
-            .arg(marked.encode().as_ref())
-            .query(&mut redis.client())
-            .expect("stored");
+    let (tasks, cuts) = (full_size(600, 3000), full_size(20, 100));
+    for i in 0..tasks {
+        let payload = format!("payload-of-{i}").into();
+        redis.push_raw(&q, &i.to_string(), &Message { payload, ..message(&q, &i.to_string()) }.encode());
     }
-    let broker = connect(proxy.port).await;
+    // Only an answer to a claim holds a payload.
+    let proxy = Proxy::to(redis.port()).await;
+    proxy.inject(Fault::on_reply(|reply| contains(reply, "payload-of-")).times(cuts));
+    let broker = connect(&proxy.url()).await;
     let seen = Log::default();
     let log = seen.clone();
     // A lease far longer than the test: a stranded task would not come back in time.
@@ -114,38 +108,37 @@ async fn a_lost_claim_reply_strands_no_task() {
         log.add(task.id.clone());
         async { Ok(()) }
     });
-    until("all have run", || seen.len() >= 600 && worker.stats.holding() == 0).await;
+    let patience = Duration::from_secs(60);
+    support::until(patience, "all have run", async || seen.len() >= tasks && worker.stats.holding() == 0)
+        .await;
     worker.stop().await;
-    assert_eq!(proxy.left(), 0, "all cuts were made");
+    assert_eq!(proxy.cuts(), cuts);
     let mut ids = seen.all();
     ids.sort();
     ids.dedup();
-    assert_eq!((seen.len(), ids.len()), (600, 600), "each ran once");
+    assert_eq!((seen.len(), ids.len()), (tasks, tasks), "each ran once");
     redis.assert_no_task_left(&q);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_redis_there_is_no_busy_loop() {
-    let (mut redis, q) = (RedisServer::start(), queue("q"));
-    let broker = redis.broker().await;
+    let (redis, q) = (RedisServer::start(), queue("q"));
+    let proxy = Proxy::to(redis.port()).await;
+    let broker = connect(&proxy.url()).await;
     let worker = Worker::start(builder(&broker, &q), |_: Context, _: Task| async { Ok(()) });
     until("it has asked", || worker.stats.is_reachable()).await;
-    redis.stop();
+    // Connections are taken and cut at the first request, as by a proxy whose backend is gone.
+    proxy.inject(Fault::before_request(|_| true).times(usize::MAX));
+    proxy.cut_all();
     until("it has noticed", || !worker.stats.is_reachable()).await;
-    let listener =
-        tokio::net::TcpListener::bind(("127.0.0.1", redis.port())).await.expect("the port is free");
-    let attempts = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let counted = std::sync::Arc::clone(&attempts);
-    let counting = tokio::spawn(async move {
-        // Accepts and hangs up, as a proxy without a backend does.
-        while listener.accept().await.is_ok() {
-            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        }
-    });
-    let before = attempts.load(std::sync::atomic::Ordering::SeqCst);
+    let before = proxy.accepted();
     holds_for(Duration::from_secs(3), "nothing runs", || worker.stats.claimed() == 0).await;
-    let connections = attempts.load(std::sync::atomic::Ordering::SeqCst) - before;
-    counting.abort();
-    drop(worker);
-    assert!(connections < 120, "{connections} connections in three seconds");
+    let connections = proxy.accepted() - before;
+    assert!(connections < 150, "{connections} connections in three seconds");
+    proxy.heal();
+    let other = redis.broker().await;
+    enqueue(&other, message(&q, "1")).await;
+    let wait = until("work goes on", || worker.stats.succeeded() == 1).await;
+    assert!(wait < Duration::from_secs(2), "{wait:?}");
+    worker.stop().await;
 }

@@ -7,8 +7,8 @@ use cronmill::producer::{Client, EnqueueError, Task};
 use cronmill::task::State;
 use jiff::SignedDuration;
 
+use crate::fixture::{Log, queue};
 use crate::redis::RedisServer;
-use crate::support::{Log, queue};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_stands_as_its_options_say() {
@@ -123,7 +123,7 @@ async fn callbacks_see_each_task_and_a_panic_in_them_stops_nothing() {
 async fn an_unreachable_redis_is_named_and_worth_another_try() {
     let mut redis = RedisServer::start();
     let client = Client::new(redis.broker().await);
-    redis.stop();
+    redis.kill9();
     let error = client.enqueue(Task::new("t", None).id("1")).await.expect_err("gone");
     assert!(matches!(&error, EnqueueError::Broker { id, .. } if id == "1"), "{error:?}");
     assert!(error.is_retryable());

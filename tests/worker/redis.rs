@@ -1,71 +1,44 @@
-//! A Redis of a test's own, which can be frozen, stopped and started again.
+//! What stands in a test's Redis, read past the broker.
 
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::ops::{Deref, DerefMut};
 
 use cronmill::broker::{Broker, Endpoint};
 use cronmill::task::{Message, QueueName};
 
-pub(crate) struct RedisServer {
-    port: u16,
-    dir: tempfile::TempDir,
-    child: Child,
-}
+use crate::support;
+
+/// A Redis that has every change on disk before it answers, so that a restart loses nothing.
+pub(crate) struct RedisServer(support::RedisServer);
 
 impl RedisServer {
-    /// A Redis that writes every change to disk before it answers, so that a restart loses nothing.
     pub(crate) fn start() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("bound").port();
-        drop(free);
-        let dir = tempfile::tempdir().expect("a directory");
-        let child = spawn(port, dir.path());
-        Self { port, dir, child }
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
+        Self(support::RedisServer::options().durable().start())
     }
 
     pub(crate) async fn broker(&self) -> Broker {
-        connect(self.port).await
-    }
-
-    pub(crate) fn client(&self) -> redis::Connection {
-        let client = redis::Client::open(("127.0.0.1", self.port)).expect("an address");
-        client.get_connection().expect("redis answers")
+        connect(&self.url()).await
     }
 
     pub(crate) fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
-        let mut cmd = redis::cmd(command[0]);
-        cmd.arg(&command[1..]);
-        cmd.query(&mut self.client()).expect("command")
+        let bytes: Vec<&[u8]> = command.iter().map(|part| part.as_bytes()).collect();
+        self.run_bytes(&bytes)
     }
 
-    /// Stops answering, as a machine that hangs.
-    pub(crate) fn freeze(&self) {
-        self.signal("-STOP");
+    pub(crate) fn run_bytes<T: redis::FromRedisValue>(&self, command: &[&[u8]]) -> T {
+        let client = redis::Client::open(self.url()).expect("an address");
+        let mut connection = client.get_connection().expect("redis answers");
+        let mut cmd = redis::Cmd::new();
+        for part in command {
+            cmd.arg(*part);
+        }
+        cmd.query(&mut connection).expect("command")
     }
 
-    pub(crate) fn thaw(&self) {
-        self.signal("-CONT");
-    }
-
-    /// Ends the process.
-    pub(crate) fn stop(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it was started");
-    }
-
-    /// Starts it on the same port with what it had on disk.
-    pub(crate) fn start_again(&mut self) {
-        self.child = spawn(self.port, self.dir.path());
-    }
-
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(status.expect("kill runs").success());
+    /// Puts a task into a queue as another program could, right or wrong.
+    pub(crate) fn push_raw(&self, queue: &QueueName, id: &str, raw: &[u8]) {
+        let task = format!("asynq:{{{queue}}}:t:{id}");
+        let _: () = self.run_bytes(&[b"HSET", task.as_bytes(), b"msg", raw, b"state", b"pending"]);
+        let _: () = self.run(&["LPUSH", &format!("asynq:{{{queue}}}:pending"), id]);
     }
 
     /// A task's message as it stands.
@@ -87,47 +60,41 @@ impl RedisServer {
         self.run::<Option<u64>>(&["GET", &format!("asynq:{{{queue}}}:{counter}")]).unwrap_or(0)
     }
 
+    /// The owners that wait blocked for work in the queue.
+    pub(crate) fn waiters(&self, queue: &QueueName) -> Vec<String> {
+        self.run(&["ZRANGE", &format!("cronmill:{{{queue}}}:waiters"), "0", "-1"])
+    }
+
     /// That no task of the queue is left anywhere, nor anything that belonged to one.
     pub(crate) fn assert_no_task_left(&self, queue: &QueueName) {
-        let keys: Vec<String> = self.run(&["KEYS", &format!("asynq:{{{queue}}}:*")]);
+        let is_counter = |key: &String| key.contains(":processed") || key.contains(":failed");
         let left: Vec<_> =
-            keys.iter().filter(|key| !key.contains(":processed") && !key.contains(":failed")).collect();
-        assert!(left.is_empty(), "{left:?}");
+            self.keys(&format!("asynq:{{{queue}}}:*")).into_iter().filter(|key| !is_counter(key)).collect();
+        assert_eq!(left, Vec::<String>::new());
     }
 
-    /// How often each command was sent since the last reset, by name.
+    /// Commands it has run so far, those inside scripts included.
     pub(crate) fn commands(&self) -> u64 {
-        let info: String = self.run(&["INFO", "stats"]);
-        let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
-        line.expect("a count").trim().parse().expect("a number")
+        self.info("total_commands_processed")
     }
 }
 
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+impl Deref for RedisServer {
+    type Target = support::RedisServer;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
-/// A connection through any port, such as a proxy's.
-pub(crate) async fn connect(port: u16) -> Broker {
-    let endpoint: Endpoint = format!("redis://127.0.0.1:{port}").parse().expect("a URL");
+impl DerefMut for RedisServer {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+/// A connection to any URL, such as a proxy's.
+pub(crate) async fn connect(url: &str) -> Broker {
+    let endpoint: Endpoint = url.parse().expect("a URL");
     Broker::connect(&endpoint).await.expect("redis answers")
-}
-
-fn spawn(port: u16, dir: &std::path::Path) -> Child {
-    let child = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-        .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
-        .arg(dir)
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("redis-server is installed");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "redis-server does not start");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child
 }

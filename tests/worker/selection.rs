@@ -5,8 +5,8 @@ use std::time::Duration;
 use cronmill::broker::PauseNote;
 use cronmill::worker::{Context, Server, Task};
 
+use crate::fixture::{Log, Worker, builder, enqueue, enqueue_many, holds_for, message, queue, until};
 use crate::redis::RedisServer;
-use crate::support::{Log, Worker, builder, enqueue, enqueue_many, holds_for, message, queue, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strict_queues_are_served_in_order() {
@@ -89,10 +89,7 @@ async fn an_idle_worker_hears_of_work_at_once_and_asks_rarely() {
     let (redis, q) = (RedisServer::start(), queue("q"));
     let broker = redis.broker().await;
     let worker = Worker::start(builder(&broker, &q).keeper(false), |_: Context, _: Task| async { Ok(()) });
-    until("it waits", || {
-        !redis.run::<Vec<String>>(&["ZRANGE", "cronmill:{q}:waiters", "0", "-1"]).is_empty()
-    })
-    .await;
+    until("it waits", || !redis.waiters(&q).is_empty()).await;
     let mut waits = Vec::new();
     for i in 0..20 {
         enqueue(&broker, message(&q, &i.to_string())).await;
@@ -113,10 +110,7 @@ async fn a_pause_holds_without_a_busy_loop_and_ends_within_a_second() {
     let (redis, q) = (RedisServer::start(), queue("q"));
     let broker = redis.broker().await;
     let worker = Worker::start(builder(&broker, &q).keeper(false), |_: Context, _: Task| async { Ok(()) });
-    until("it waits", || {
-        !redis.run::<Vec<String>>(&["ZRANGE", "cronmill:{q}:waiters", "0", "-1"]).is_empty()
-    })
-    .await;
+    until("it waits", || !redis.waiters(&q).is_empty()).await;
     broker.pause(&q, &PauseNote::default()).await.expect("paused");
     enqueue(&broker, message(&q, "1")).await;
     let before = redis.commands();
@@ -139,21 +133,21 @@ async fn an_idle_worker_hears_of_work_while_others_are_busy() {
         }
         Ok(())
     };
-    // The first two hold both turns to wait, and then have no slot free.
-    let busy: Vec<_> = (0..2).map(|_| Worker::start(builder(&broker, &q).concurrency(1), never)).collect();
-    let waiters = || redis.run::<Vec<String>>(&["ZRANGE", "cronmill:{q}:waiters", "0", "-1"]);
-    until("both wait", || waiters().len() == 2).await;
+    // The first two hold both turns to wait, and then another queue takes their only slots.
+    let both = || {
+        let queues = [(q.clone(), 1), (queue("long"), 1)];
+        Server::builder(broker.clone()).queues(queues).concurrency(1).shutdown_timeout(Duration::ZERO)
+    };
+    let busy: Vec<_> = (0..2).map(|_| Worker::start(both(), never)).collect();
+    until("both wait", || redis.waiters(&q).len() == 2).await;
     let idle = Worker::start(builder(&broker, &q).concurrency(1), never);
     for id in ["long 1", "long 2"] {
-        enqueue(&broker, message(&q, id)).await;
+        enqueue(&broker, message(&queue("long"), id)).await;
     }
-    // Whichever two took the long ones, the third is to be the one that waits.
-    let all: Vec<&Worker> = busy.iter().chain([&idle]).collect();
-    until("two are busy", || all.iter().filter(|worker| worker.stats.running() == 1).count() == 2).await;
-    let free = all.iter().find(|worker| worker.stats.running() == 0).expect("one is free");
-    until("the free one waits", || waiters() == [free.owner.clone()]).await;
+    until("both are busy", || busy.iter().all(|worker| worker.stats.running() == 1)).await;
+    until("only the idle one waits", || redis.waiters(&q) == [idle.owner.clone()]).await;
     enqueue(&broker, message(&q, "short")).await;
-    let wait = until("it has run", || free.stats.succeeded() == 1).await;
+    let wait = until("it has run", || idle.stats.succeeded() == 1).await;
     assert!(wait < Duration::from_millis(500), "{wait:?}");
     for worker in busy {
         worker.stop().await;

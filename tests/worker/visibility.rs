@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use cronmill::task::Message;
 use cronmill::worker::{AttemptEvent, AttemptResult, Context, Events, HandlerError, Server, Task};
 
+use crate::fixture::{Worker, builder, enqueue, message, queue, until};
 use crate::redis::RedisServer;
-use crate::support::{Worker, builder, enqueue, message, queue, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tools_see_the_worker_and_what_it_runs_until_it_stops() {

@@ -110,8 +110,8 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_rows_keep_to_their_line() {
-        let expected = "NAME            SIZE  WHY\n\
-                        a                  7\n\
+        let expected = "NAME           SIZE  WHY\n\
+                        a                 7\n\
                         b\\u{1b}[2J\\nc  1234  日本\n";
         assert_eq!(table().render(false), expected);
     }

@@ -89,7 +89,7 @@ async fn one_after_the_other(
 }
 
 fn table(tasks: &[Task], now: Timestamp) -> Table {
-    let mut table = Table::new(&["ID", "TYPE", "STATE", "WHEN", "RETRIES", "PAYLOAD", "LAST ERROR"]);
+    let mut table = Table::new(&["ID", "TYPE", "STATE", "DETAIL", "RETRIES", "PAYLOAD", "LAST ERROR"]);
     for task in tasks {
         let tone = match task.state {
             State::Archived => Tone::Wrong,
@@ -100,7 +100,7 @@ fn table(tasks: &[Task], now: Timestamp) -> Table {
             task.id.clone(),
             task.kind.clone(),
             task.state.to_string(),
-            when(task, now),
+            detail(task, now),
             format!("{}/{}", task.retried, task.max_retry),
             shorten(&task.payload.shown(), CELL_CHARS_MAX),
             shorten(task.last_error.as_deref().unwrap_or_default(), CELL_CHARS_MAX),
@@ -110,10 +110,14 @@ fn table(tasks: &[Task], now: Timestamp) -> Table {
     table
 }
 
-/// The time that matters in the task's state.
-fn when(task: &Task, now: Timestamp) -> String {
+/// What matters in the task's state: its worker, or a time.
+fn detail(task: &Task, now: Timestamp) -> String {
     match task.state {
-        State::Active => format!("lease ends {}", relative(task.lease_end_time, now)),
+        State::Active => match task.owner.as_deref() {
+            // Host and process are enough for people; what follows tells runs of one process id apart.
+            Some(owner) => format!("on {}", owner.rsplit_once(':').map_or(owner, |(place, _)| place)),
+            None => "-".to_owned(),
+        },
         State::Pending | State::Aggregating => match task.pending_since {
             Some(since) => format!("waits {}", distance((now.as_second() - since.as_second()).max(0) as u64)),
             None => "-".to_owned(),
