@@ -5,6 +5,8 @@
 //! test belongs here beyond reading input and printing answers.
 
 pub mod args;
+#[cfg(feature = "local")]
+mod check;
 mod completion;
 pub mod connect;
 mod cron;
@@ -14,6 +16,8 @@ pub mod exit;
 mod output;
 mod program;
 mod queue;
+#[cfg(any(feature = "local", feature = "handlers"))]
+mod scrape;
 mod server;
 #[cfg(feature = "handlers")]
 pub mod shop_data;

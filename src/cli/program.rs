@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+#[cfg(feature = "local")]
+use super::check::CheckArgs;
 use super::completion::CompletionArgs;
 use super::cron::CronCommand;
 #[cfg(feature = "local")]
@@ -33,6 +35,8 @@ struct Program {
 enum Command {
     #[cfg(feature = "local")]
     Dev(DevArgs),
+    #[cfg(feature = "local")]
+    Check(CheckArgs),
     #[command(subcommand)]
     Cron(CronCommand),
     #[command(subcommand)]
@@ -50,13 +54,10 @@ enum Command {
     Completion(CompletionArgs),
     /// Print what this program is built of.
     Version(VersionArgs),
-    /// Become another program that ends with its parent; for this program's own use.
+    /// End what another process of this program started, once that one is gone; for this program's own use.
     #[cfg(feature = "local")]
-    #[command(name = dev::LEASH_WORD, hide = true)]
-    Leashed {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        words: Vec<std::ffi::OsString>,
-    },
+    #[command(name = dev::GUARD_WORD, hide = true)]
+    Guard,
 }
 
 /// Runs the program: flags and environment in, exit code out.
@@ -77,6 +78,8 @@ impl Command {
         match self {
             #[cfg(feature = "local")]
             Self::Dev(args) => args.run(),
+            #[cfg(feature = "local")]
+            Self::Check(args) => args.run(),
             Self::Cron(command) => once(command.run()),
             Self::Task(command) => once(command.run()),
             Self::Queue(command) => once(command.run()),
@@ -87,7 +90,7 @@ impl Command {
             Self::Completion(args) => args.run(Program::command()),
             Self::Version(args) => args.run(),
             #[cfg(feature = "local")]
-            Self::Leashed { words } => dev::become_leashed(&words),
+            Self::Guard => dev::run_guard(),
         }
     }
 }
