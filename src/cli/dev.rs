@@ -167,7 +167,11 @@ impl DevArgs {
             Some(url) => {
                 let endpoint = endpoint(&url, self.redis_ca.as_deref(), "--redis or CRONMILL_REDIS_URL")?;
                 let authority = self.redis_ca.map(|file| file.canonicalize().unwrap_or(file));
-                Redis::Running { endpoint, url: SecretString::from(url.expose_secret().trim()), authority }
+                Redis::Running {
+                    endpoint: Box::new(endpoint),
+                    url: SecretString::from(url.expose_secret().trim()),
+                    authority,
+                }
             }
         };
         Ok(Options {

@@ -70,7 +70,7 @@ pub enum Redis {
     /// One that runs already.
     Running {
         /// Where it is.
-        endpoint: Endpoint,
+        endpoint: Box<Endpoint>,
         /// The same as a URL, for the workers.
         url: SecretString,
         /// PEM file of the certificate authorities to trust for it, for the workers.
@@ -118,7 +118,7 @@ impl Dev {
         }
         let guard = Guard::start(&options.guard)?;
         let (endpoint, redis_url, redis_ca, private) = match options.redis {
-            Redis::Running { endpoint, url, authority } => (endpoint, url, authority, None),
+            Redis::Running { endpoint, url, authority } => (*endpoint, url, authority, None),
             Redis::Private { program, within } => {
                 let private = PrivateRedis::start(&program, &within, &guard).await?;
                 (private.url().parse()?, private.url().into(), None, Some(private))
