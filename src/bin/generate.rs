@@ -1,7 +1,7 @@
 //! Developer tool: writes the generated files of this repository, or checks that they are current.
 //!
-//! `generate write [DIR]` writes them below `DIR`, by default the repository this was built from; `generate check
-//! [DIR]` exits 1 and names each file that is stale, missing or left over.
+//! `generate write [DIR]` writes them below `DIR`, by default the repository this was built from; `generate
+//! check [DIR]` exits 1 and names each file that is stale, missing or left over.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

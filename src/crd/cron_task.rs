@@ -20,7 +20,7 @@ use super::schema::{self, DNS_LABEL, DNS_SUBDOMAIN, NOT_BLANK, ZONE};
     shortname = "ct",
     category = "cronmill",
     derive = "PartialEq",
-    doc = "A task that is enqueued on a schedule: each nominal time of the schedule (a tick) puts one task into a queue.",
+    doc = "A task on a schedule: each nominal time of the schedule (a tick) puts one task into a queue.",
     printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule"),
     printcolumn(name = "TZ", type_ = "string", json_path = ".spec.timeZone"),
     printcolumn(name = "Suspend", type_ = "boolean", json_path = ".spec.suspend"),
@@ -40,16 +40,16 @@ use super::schema::{self, DNS_LABEL, DNS_SUBDOMAIN, NOT_BLANK, ZONE};
         .message("set exactly one of schedule and schedules")
 )]
 pub struct CronTaskSpec {
-    /// When the task is enqueued: five fields (minute, hour, day of month, month, day of week) as in a CronJob, six
-    /// with seconds in front, or @yearly, @monthly, @weekly, @daily, @hourly, or an interval like "@every 90s". Exactly
-    /// one of schedule and schedules is set. A change takes effect from the moment it is made: the next tick is the
-    /// first one of the new schedule after the last one accounted for.
+    /// When the task is enqueued: five fields (minute, hour, day of month, month, day of week) as in a
+    /// CronJob, six with seconds in front, or @yearly, @monthly, @weekly, @daily, @hourly, or an interval
+    /// like "@every 90s". Exactly one of schedule and schedules is set. A change takes effect from the moment
+    /// it is made: the next tick is the first one of the new schedule after the last one accounted for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub schedule: Option<String>,
 
-    /// Several schedules at once, 32 at most; a time that more than one of them names is one tick. Exactly one of
-    /// schedule and schedules is set.
+    /// Several schedules at once, 32 at most; a time that more than one of them names is one tick. Exactly
+    /// one of schedule and schedules is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 512)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -64,20 +64,20 @@ pub struct CronTaskSpec {
     #[serde(default)]
     pub daylight_saving: DaylightSaving,
 
-    /// How many seconds after its nominal time a tick may still be enqueued, 0 to 315360000. A tick that nothing could
-    /// enqueue until then counts as too late and is not made up for. Default: no limit.
+    /// How many seconds after its nominal time a tick may still be enqueued, 0 to 315360000. A tick that
+    /// nothing could enqueue until then counts as too late and is not made up for. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 315_360_000))]
     pub starting_deadline_seconds: Option<i64>,
 
-    /// What happens to a tick that comes due while the task of an earlier tick is still living, that is pending,
-    /// scheduled, active or waiting for a retry: Allow enqueues it all the same, Forbid skips it, Replace cancels the
-    /// earlier task first. Default Allow. A change holds from the next tick on.
+    /// What happens to a tick that comes due while the task of an earlier tick is still living, that is
+    /// pending, scheduled, active or waiting for a retry: Allow enqueues it all the same, Forbid skips it,
+    /// Replace cancels the earlier task first. Default Allow. A change holds from the next tick on.
     #[serde(default)]
     pub concurrency_policy: ConcurrencyPolicy,
 
-    /// True stops enqueueing; tasks already enqueued run on. Ticks passed while suspended are accounted as suspended,
-    /// and are not made up for afterwards. Default false. Takes effect within a second.
+    /// True stops enqueueing; tasks already enqueued run on. Ticks passed while suspended are accounted as
+    /// suspended, and are not made up for afterwards. Default false. Takes effect within a second.
     #[serde(default)]
     pub suspend: bool,
 
@@ -85,19 +85,22 @@ pub struct CronTaskSpec {
     #[serde(default)]
     pub catch_up: CatchUp,
 
-    /// Spreads the load: each tick is enqueued up to this much after its nominal time, by an amount that is fixed for
-    /// the object and the tick. At most 1d. Default 0s: none.
+    /// Spreads the load: each tick is enqueued up to this much after its nominal time, by an amount that is
+    /// fixed for the object and the tick. At most 1d. Default 0s: none.
     #[serde(default)]
     #[x_kube(
-        validation = Rule::new("self.contains('d') ? self == '1d' || self == '0d' : duration(self) <= duration('24h')")
-            .message("must be at most 1d")
+        validation = Rule::new(
+            "self.contains('d') ? self == '1d' || self == '0d' : duration(self) <= duration('24h')"
+        )
+        .message("must be at most 1d")
     )]
     pub jitter: Duration,
 
     /// Where the task goes.
     pub queue_ref: QueueRef,
 
-    /// The task each tick enqueues. A change holds from the next tick on; tasks already enqueued stay as they are.
+    /// The task each tick enqueues. A change holds from the next tick on; tasks already enqueued stay as they
+    /// are.
     pub task: TaskTemplate,
 }
 
@@ -105,11 +108,11 @@ pub struct CronTaskSpec {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DaylightSaving {
-    /// A fixed time that does not exist on a day because the clock goes forward over it: After enqueues it right after
-    /// the gap, Skip leaves it out that day. Default After.
+    /// A fixed time that does not exist on a day because the clock goes forward over it: After enqueues it
+    /// right after the gap, Skip leaves it out that day. Default After.
     pub gap: GapPolicy,
-    /// A fixed time that exists twice on a day because the clock goes back over it: First enqueues it the first time,
-    /// Both enqueues it both times. Default First.
+    /// A fixed time that exists twice on a day because the clock goes back over it: First enqueues it the
+    /// first time, Both enqueues it both times. Default First.
     pub overlap: OverlapPolicy,
 }
 
@@ -149,8 +152,8 @@ pub enum ConcurrencyPolicy {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct CatchUp {
-    /// Latest enqueues the last tick that was missed, once; None enqueues none of them. startingDeadlineSeconds bounds
-    /// how late that may be. Default Latest.
+    /// Latest enqueues the last tick that was missed, once; None enqueues none of them.
+    /// startingDeadlineSeconds bounds how late that may be. Default Latest.
     pub policy: CatchUpPolicy,
 }
 
@@ -171,8 +174,8 @@ pub struct QueueRef {
     /// The TaskQueue's name, in the namespace of this object.
     #[schemars(length(min = 1, max = 52), regex(pattern = DNS_SUBDOMAIN))]
     pub name: String,
-    /// One of that TaskQueue's queues, by the name it has there. Default "default". After a change the schedule goes on
-    /// in the new queue, and tasks already enqueued stay in the old one.
+    /// One of that TaskQueue's queues, by the name it has there. Default "default". After a change the
+    /// schedule goes on in the new queue, and tasks already enqueued stay in the old one.
     #[serde(default = "default_queue")]
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub queue: String,
@@ -188,19 +191,22 @@ pub struct TaskTemplate {
     #[schemars(length(min = 1, max = 200), regex(pattern = NOT_BLANK))]
     pub kind: String,
 
-    /// The handler's input: any JSON value. The task carries it as compact JSON, keys sorted; a text keeps its quotes.
-    /// Absent or null: the task's payload is empty.
+    /// The handler's input: any JSON value. The task carries it as compact JSON, keys sorted; a text keeps
+    /// its quotes. Absent or null: the task's payload is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_value")]
     pub payload: Option<Value>,
 
-    /// Key-value pairs the handler gets beside the payload, 32 at most, keys of 1 to 128 and values of up to 1024
-    /// characters. Keys that begin with "cronmill-" are ours. Default: none. Workers on asynq before 0.26 drop them.
+    /// Key-value pairs the handler gets beside the payload, 32 at most, keys of 1 to 128 and values of up to
+    /// 1024 characters. Keys that begin with "cronmill-" are ours. Default: none. Workers on asynq before
+    /// 0.26 drop them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "headers")]
     #[x_kube(
-        validation = Rule::new("self.all(key, size(key) >= 1 && size(key) <= 128 && !key.startsWith('cronmill-'))")
-            .message("each key must have 1 to 128 characters and not begin with cronmill-, which is ours")
+        validation = Rule::new(
+            "self.all(key, size(key) >= 1 && size(key) <= 128 && !key.startsWith('cronmill-'))"
+        )
+        .message("each key must have 1 to 128 characters and not begin with cronmill-, which is ours")
     )]
     pub headers: BTreeMap<String, String>,
 
@@ -209,13 +215,14 @@ pub struct TaskTemplate {
     #[schemars(range(min = 0, max = 1000))]
     pub max_retry: i32,
 
-    /// How long one attempt may take; past it the attempt has failed and is retried. Default 30m; more than 0s.
+    /// How long one attempt may take; past it the attempt has failed and is retried. Default 30m; more than
+    /// 0s.
     #[serde(default = "timeout")]
     #[x_kube(validation = Rule::new("self.matches('[1-9]')").message("must be more than 0s"))]
     pub timeout: Duration,
 
-    /// How long after its nominal time the task may still run, retries included; past it the task is archived, not
-    /// retried. More than 0s. Default: no limit.
+    /// How long after its nominal time the task may still run, retries included; past it the task is
+    /// archived, not retried. More than 0s. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('[1-9]')").message("must be more than 0s"))]
     pub deadline: Option<Duration>,

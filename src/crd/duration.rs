@@ -9,8 +9,8 @@ use serde::de::Error as _;
 
 /// Days, hours, minutes and seconds, in this order, each at most once and at least one of them.
 ///
-/// The number of digits bounds the whole to less than 100 years, so that no sum of it overflows anywhere and an API
-/// server refuses what this type refuses.
+/// The number of digits bounds the whole to less than 100 years, so that no sum of it overflows anywhere and
+/// an API server refuses what this type refuses.
 pub(super) const PATTERN: &str = "^([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$";
 
 /// One unit: its letter, its length in seconds, and the largest number of it that may be written.

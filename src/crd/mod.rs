@@ -1,8 +1,8 @@
 //! The object types people write: `CronTask` and `TaskQueue` (`cronmill.dev/v1alpha1`).
 //!
-//! Shape only: fields, defaults, limits and the rules an API server can check by itself. What a field means is
-//! decided where it takes effect. The doc comment of a field is its `kubectl explain` text. The committed files in
-//! `crds/` are generated from here (`make generate`).
+//! Shape only: fields, defaults, limits and the rules an API server can check by itself. What a field means
+//! is decided where it takes effect. The doc comment of a field is its `kubectl explain` text. The committed
+//! files in `crds/` are generated from here (`make generate`).
 
 // The schema derive copies each type, its `pub` included, into the body of a function.
 #[expect(unreachable_pub, reason = "the copies inside the derived functions are out of reach")]

@@ -13,7 +13,8 @@ pub const DNS_SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-
 pub(super) const ZONE: &str = "^[A-Za-z][A-Za-z0-9_+/-]*$";
 /// Any text that is not blank.
 pub(super) const NOT_BLANK: &str = r"\S";
-/// A queue's name in Redis: not blank, and not beginning with `}`, which would make the cluster hash tag empty.
+/// A queue's name in Redis: not blank, and not beginning with `}`, which would make the cluster hash tag
+/// empty.
 pub(super) const REDIS_NAME: &str = r"^(\s*[^}\s]|\s+\})";
 
 /// What a pattern of these types asks for, in words; `None` for a pattern that is not ours.
@@ -42,8 +43,8 @@ pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
 
 /// Makes the optional properties of a struct plain: absent or a value, never `null`.
 ///
-/// Without this each `Option` becomes `nullable`, an API server then stores a written `null`, and `has()` in a rule
-/// counts it as set. A field that is not nullable loses its `null` on the way in, and means "absent".
+/// Without this each `Option` becomes `nullable`, an API server then stores a written `null`, and `has()` in
+/// a rule counts it as set. A field that is not nullable loses its `null` on the way in, and means "absent".
 pub(super) fn never_null(schema: &mut Schema) {
     let Some(Value::Object(properties)) = schema.get_mut("properties") else { return };
     for property in properties.values_mut().filter_map(Value::as_object_mut) {

@@ -34,21 +34,21 @@ use super::schema::{self, DNS_LABEL, NOT_BLANK, REDIS_NAME};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(transform = schema::never_null)]
 pub struct TaskQueueSpec {
-    /// The queues, 1 to 64, each name once. Removing one stops its workers from taking its tasks; the tasks stay in
-    /// Redis.
+    /// The queues, 1 to 64, each name once. Removing one stops its workers from taking its tasks; the tasks
+    /// stay in Redis.
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub queues: Vec<Queue>,
 
-    /// How workers choose among the queues: Weighted takes from each in proportion to its weight, Strict takes from a
-    /// queue only while every queue of a higher weight is empty. Default Weighted. A change restarts the workers, which
-    /// first finish what they hold.
+    /// How workers choose among the queues: Weighted takes from each in proportion to its weight, Strict
+    /// takes from a queue only while every queue of a higher weight is empty. Default Weighted. A change
+    /// restarts the workers, which first finish what they hold.
     #[serde(default)]
     pub priority: Priority,
 
-    /// How long a worker owns a task without a sign of life before another may take it, 5s to 1h. Workers extend the
-    /// lease while the handler runs, so it bounds how soon the work of a dead worker goes on, not how long a task may
-    /// take. Default 30s. A change restarts the workers.
+    /// How long a worker owns a task without a sign of life before another may take it, 5s to 1h. Workers
+    /// extend the lease while the handler runs, so it bounds how soon the work of a dead worker goes on, not
+    /// how long a task may take. Default 30s. A change restarts the workers.
     #[serde(default = "lease")]
     #[x_kube(
         validation = Rule::new(
@@ -58,8 +58,8 @@ pub struct TaskQueueSpec {
     )]
     pub lease: Duration,
 
-    /// The workers that serve these queues. Absent: none are started, and none are scaled; something else has to take
-    /// the tasks.
+    /// The workers that serve these queues. Absent: none are started, and none are scaled; something else has
+    /// to take the tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<Workers>,
 }
@@ -78,8 +78,8 @@ pub struct Queue {
     #[schemars(range(min = 1, max = 1000))]
     pub weight: i32,
 
-    /// The queue's name in Redis, where it differs from name: any text of up to 512 bytes that is not blank and does
-    /// not begin with "}". After a change, tasks already enqueued stay under the old name.
+    /// The queue's name in Redis, where it differs from name: any text of up to 512 bytes that is not blank
+    /// and does not begin with "}". After a change, tasks already enqueued stay under the old name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), regex(pattern = REDIS_NAME))]
     pub redis_name: Option<String>,
@@ -117,19 +117,20 @@ pub enum Priority {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(transform = schema::never_null)]
 pub struct Workers {
-    /// The pod that runs one worker, as in a Deployment. Absent: the bundled worker. A change replaces the workers,
-    /// which first finish what they hold.
+    /// The pod that runs one worker, as in a Deployment. Absent: the bundled worker. A change replaces the
+    /// workers, which first finish what they hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
     pub template: Option<Map<String, Value>>,
 
-    /// A fixed number of workers, 0 to 1000; scaling is off while it is set. Default: absent, the number follows the
-    /// work.
+    /// A fixed number of workers, 0 to 1000; scaling is off while it is set. Default: absent, the number
+    /// follows the work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
 
-    /// How many tasks one worker runs at the same time, 1 to 10000. Default 20. A change restarts the workers.
+    /// How many tasks one worker runs at the same time, 1 to 10000. Default 20. A change restarts the
+    /// workers.
     #[serde(default = "concurrency")]
     #[schemars(range(min = 1, max = 10_000))]
     pub concurrency: i32,
@@ -158,8 +159,8 @@ pub struct Scaling {
     #[schemars(range(min = 1, max = 1000))]
     pub max_replicas: i32,
 
-    /// How long a task should wait for a worker at most; a shorter time means more workers for the same backlog. At
-    /// least 1s. Default 10s.
+    /// How long a task should wait for a worker at most; a shorter time means more workers for the same
+    /// backlog. At least 1s. Default 10s.
     #[serde(default = "target_wait")]
     #[x_kube(validation = Rule::new("self.matches('[1-9]')").message("must be at least 1s"))]
     pub target_wait: Duration,

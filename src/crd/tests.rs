@@ -210,14 +210,18 @@ fn what_is_no_duration_is_refused() {
 
 proptest! {
     #[test]
-    fn the_schema_takes_exactly_the_durations_the_type_takes(text in "[0-9]{0,10}[dhms]?[0-9]{0,8}[hms]?[0-9]{0,3}[sd]?") {
+    fn the_schema_takes_exactly_the_durations_the_type_takes(
+        text in "[0-9]{0,10}[dhms]?[0-9]{0,8}[hms]?[0-9]{0,3}[sd]?",
+    ) {
         let schema = Regex::new(duration::PATTERN).unwrap();
         let is_taken = schema.is_match(&text) && (2..=29).contains(&text.len());
         prop_assert_eq!(is_taken, text.parse::<Duration>().is_ok());
     }
 
     #[test]
-    fn a_printed_duration_reads_as_the_same(d in 0..=9_999, h in 0..=99_999, m in 0..=9_999_999, s in 0..=999_999_999) {
+    fn a_printed_duration_reads_as_the_same(
+        d in 0..=9_999, h in 0..=99_999, m in 0..=9_999_999, s in 0..=999_999_999,
+    ) {
         let duration: Duration = format!("{d}d{h}h{m}m{s}s").parse().unwrap();
         prop_assert_eq!(duration.to_string().parse::<Duration>(), Ok(duration));
     }

@@ -98,6 +98,7 @@ OWN = (
 )
 
 SETTINGS = {
+    "schedule": Target(needs=("go",)),
     "bench": Target(needs=(*REDIS, "go")),
     "handlers": Target(needs=("sqlite3", "python3")),
     "interop": Target(needs=(*REDIS, "go")),

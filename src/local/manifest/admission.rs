@@ -82,22 +82,37 @@ impl Rules {
     }
 }
 
-/// What an API server checks of every object's metadata. Fields it fills in itself are let pass, so that what was
-/// read from a cluster can be read here.
+/// What an API server checks of every object's metadata. Fields it fills in itself are let pass, so that what
+/// was read from a cluster can be read here; without a description, no message offers them.
 fn metadata_schema() -> Value {
-    let texts = || json!({ "description": "pairs of texts", "type": "object", "additionalProperties": { "type": "string" } });
-    let name = |pattern, most: u64| json!({ "description": "a name", "type": "string", "minLength": 1, "maxLength": most, "pattern": pattern });
+    let texts = json!({
+        "description": "pairs of texts",
+        "type": "object",
+        "additionalProperties": { "type": "string" },
+    });
     let mut schema = json!({
         "type": "object",
         "required": ["name"],
         "properties": {
-            "name": name(crd::DNS_SUBDOMAIN, 253),
-            "namespace": name(crd::DNS_LABEL, 63),
-            "labels": texts(),
-            "annotations": texts(),
+            "name": {
+                "description": "unique among the objects of its kind in the namespace",
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 253,
+                "pattern": crd::DNS_SUBDOMAIN,
+            },
+            "namespace": {
+                "description": "where the object lives",
+                "type": "string",
+                "default": "default",
+                "minLength": 1,
+                "maxLength": 63,
+                "pattern": crd::DNS_LABEL,
+            },
+            "labels": texts,
+            "annotations": texts,
         },
     });
-    schema["properties"]["namespace"]["default"] = "default".into();
     for field in [
         "creationTimestamp",
         "deletionGracePeriodSeconds",
@@ -234,7 +249,8 @@ fn key_of(kind: Kind, value: &Value, faults: &[Fault]) -> Option<ObjectKey> {
 }
 
 fn typed<T: DeserializeOwned>(spec: Value) -> Result<Box<T>, Vec<Fault>> {
-    // The schema has let it pass and is made from the same type; should they ever differ, it is refused, not fatal.
+    // The schema has let it pass and is made from the same type; should they ever differ, it is refused, not
+    // fatal.
     serde_json::from_value(spec).map_err(|_| {
         vec![Fault::new(
             FieldPath::of(&["spec"]),
@@ -263,8 +279,8 @@ fn timing_source(key: &ObjectKey, spec: &CronTaskSpec) -> TimingSource {
     }
 }
 
-/// Each schedule and the zone, on their own, so that one fault does not hide another. Having no schedule at all breaks
-/// a rule of the schema, which says what is missing.
+/// Each schedule and the zone, on their own, so that one fault does not hide another. Having no schedule at
+/// all breaks a rule of the schema, which says what is missing.
 fn check_timing(timing: &TimingSource, is_list: bool) -> Result<(), Vec<Fault>> {
     let spec = FieldPath::of(&["spec"]);
     let mut faults = Vec::new();

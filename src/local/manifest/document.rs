@@ -27,8 +27,9 @@ pub(super) enum Notation {
 
 /// The documents of a file that hold anything, in order.
 ///
-/// A line that begins with `---` or `...` ends a YAML document wherever it stands, within quoted and block scalars too,
-/// so the lines alone tell the documents apart and a fault in one leaves the others readable. A JSON file is one document.
+/// A line that begins with `---` or `...` ends a YAML document wherever it stands, within quoted and block
+/// scalars too, so the lines alone tell the documents apart and a fault in one leaves the others readable. A
+/// JSON file is one document.
 pub(super) fn split(text: &str, notation: Notation) -> Vec<Document<'_>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if notation == Notation::Json {

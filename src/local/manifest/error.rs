@@ -49,8 +49,8 @@ impl FaultKind {
 
 /// One thing that is wrong with one manifest.
 ///
-/// It prints as one line: place, object, field, what is wrong, what is allowed. A value is shown only where it cannot
-/// be a secret: never one of a payload, a header or a pod template.
+/// It prints as one line: place, object, field, what is wrong, what is allowed. A value is shown only where
+/// it cannot be a secret: never one of a payload, a header or a pod template.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ManifestError {
     /// The file, or the folder that cannot be read.

@@ -64,8 +64,8 @@ impl FileState {
         }
     }
 
-    /// Takes in the text it has now; documents whose text is the same as before are not looked at again. Returns whether
-    /// anything is different.
+    /// Takes in the text it has now; documents whose text is the same as before are not looked at again.
+    /// Returns whether anything is different.
     pub(super) fn update(&mut self, path: &Path, text: &str, gate: &Gate) -> bool {
         let documents = document::split(text, self.notation);
         let known = self.parts.iter().map(|part| (&*part.text, part.line));
@@ -88,8 +88,8 @@ impl FileState {
         true
     }
 
-    /// Which of the versions that were good before stay in force. An object that cannot be told from a document nobody
-    /// can read may be any of those that are missing now.
+    /// Which of the versions that were good before stay in force. An object that cannot be told from a
+    /// document nobody can read may be any of those that are missing now.
     fn to_hold(&self, good_before: BTreeMap<ObjectKey, Offered>) -> BTreeMap<ObjectKey, Offered> {
         let (mut refused, mut is_unclear) = (BTreeSet::new(), false);
         for part in &self.parts {
@@ -137,8 +137,11 @@ impl FileState {
     /// The error of a fault that an object of this file has in the light of others.
     pub(super) fn conflict(&self, path: &Path, offered: &Offered, fault: &Fault) -> ManifestError {
         let object = offered.admitted.key.to_string();
-        let is_it = |part: &&Part| matches!(&*part.outcome, Outcome::Admitted(it) if Arc::ptr_eq(it, &offered.admitted));
-        match self.parts.iter().filter(is_it).find(|part| part.line == offered.line) {
+        let is_it = |part: &&Part| match &*part.outcome {
+            Outcome::Admitted(it) => Arc::ptr_eq(it, &offered.admitted) && part.line == offered.line,
+            Outcome::Refused { .. } | Outcome::Foreign(_) => false,
+        };
+        match self.parts.iter().find(is_it) {
             Some(part) => part.error(path, &object, fault),
             // A version that is held: the text it was read from is gone.
             None => placed(path, Some(offered.line), &object, fault),

@@ -8,8 +8,8 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
     (distance * 2 <= length).then_some(candidate)
 }
 
-/// How many letters have to be added, removed, replaced or swapped with their neighbour to turn one text into the
-/// other, upper and lower case alike.
+/// How many letters have to be added, removed, replaced or swapped with their neighbour to turn one text into
+/// the other, upper and lower case alike.
 pub(super) fn distance(from: &str, to: &str) -> usize {
     let letters = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<Vec<_>>();
     let (from, to) = (letters(from), letters(to));

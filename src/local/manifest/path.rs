@@ -36,8 +36,8 @@ impl FieldPath {
         Self(self.0.iter().cloned().chain([step]).collect())
     }
 
-    /// Reads what prints as `spec.queues[0].name`, with or without a dot in front. Keys that hold a dot or a bracket
-    /// themselves come out in pieces; no field with a rule lies below such a key.
+    /// Reads what prints as `spec.queues[0].name`, with or without a dot in front. Keys that hold a dot or a
+    /// bracket themselves come out in pieces; no field with a rule lies below such a key.
     pub(super) fn parse(text: &str) -> Self {
         let pieces = text.split(['.', '[']).filter(|piece| !piece.is_empty());
         let step = |piece: &str| match piece.strip_suffix(']').map(str::parse) {

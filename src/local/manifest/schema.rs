@@ -1,4 +1,5 @@
-//! A structural schema, ready to fill in defaults and to check values, as an API server does before it runs rules.
+//! A structural schema, ready to fill in defaults and to check values, as an API server does before it runs
+//! rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,8 +87,8 @@ impl Node {
         Ok(Self { default, is_described, shape })
     }
 
-    /// Removes each `null` and fills in what is missing and has a default. A number without a fraction becomes an
-    /// integer where one is asked for.
+    /// Removes each `null` and fills in what is missing and has a default. A number without a fraction
+    /// becomes an integer where one is asked for.
     pub(super) fn fill(&self, value: &mut Value) {
         match (&self.shape, value) {
             (Shape::Object { properties, .. }, Value::Object(map)) => {
@@ -204,7 +205,7 @@ impl Text {
                 .then(|| format!("{} is not allowed{}", shown(), hint()));
         }
         let is_refused = self.pattern.as_ref().is_some_and(|pattern| !pattern.is_match(text))
-            || (self.is_date_time && text.parse::<jiff::Timestamp>().is_err());
+            || (self.is_date_time && !is_date_time(text));
         if length > self.most || (length < self.least && length > 0) {
             return Some(format!("has {length} characters"));
         }
@@ -269,6 +270,21 @@ fn check_keys(list: &[Value], keys: &[String], path: &FieldPath, faults: &mut Ve
             faults.push(fault.allowing(format!("each {key} once")));
         }
     }
+}
+
+/// Whether an API server takes a text for a date and time: jiff alone reads more than RFC 3339.
+fn is_date_time(text: &str) -> bool {
+    let shape = |c: char| match c {
+        '0'..='9' => '0',
+        't' => 'T',
+        'z' => 'Z',
+        other => other,
+    };
+    let shape: String = text.chars().map(shape).collect();
+    let Some(rest) = shape.strip_prefix("0000-00-00T00:00:00") else { return false };
+    let fraction = rest.strip_prefix('.').map(|digits| digits.trim_start_matches('0'));
+    let zone = fraction.filter(|zone| zone.len() + 1 < rest.len()).unwrap_or(rest);
+    matches!(zone, "Z" | "+00:00" | "-00:00") && text.parse::<jiff::Timestamp>().is_ok()
 }
 
 fn kind_of(value: &Value) -> &'static str {

@@ -18,13 +18,14 @@ use super::source::{self, Scan, Stamp};
 
 /// How long nobody must have written to a file before a change of it counts.
 ///
-/// Editors and tools write a file in steps: they empty it and fill it again, or put another in its place. What stands
-/// there in between is not what anybody meant.
+/// Editors and tools write a file in steps: they empty it and fill it again, or put another in its place.
+/// What stands there in between is not what anybody meant.
 pub const SETTLE: SignedDuration = SignedDuration::from_millis(100);
 
 /// Objects from files and folders.
 ///
-/// Nothing is read until [`Manifests::refresh`] is called for the first time; after that each call reads what changed.
+/// Nothing is read until [`Manifests::refresh`] is called for the first time; after that each call reads what
+/// changed.
 pub struct Manifests {
     roots: Vec<PathBuf>,
     cluster: String,
@@ -117,12 +118,12 @@ impl Manifests {
         self.errors.iter()
     }
 
-    /// Reads what changed since the last call and tells the difference. `now` is the wall clock of the machine the
-    /// files are on.
+    /// Reads what changed since the last call and tells the difference. `now` is the wall clock of the
+    /// machine the files are on.
     ///
-    /// It blocks on the file system; when nothing changed it costs one look at each file. The first call reads
-    /// everything at once; later ones leave a file that was touched less than [`SETTLE`] ago for the next call, and
-    /// count it in [`Changes::unsettled`].
+    /// It blocks on the file system; when nothing changed it costs one look at each file. The first call
+    /// reads everything at once; later ones leave a file that was touched less than [`SETTLE`] ago for the
+    /// next call, and count it in [`Changes::unsettled`].
     pub fn refresh(&mut self, now: Timestamp) -> Changes {
         let scan = source::scan(&self.roots);
         let mut changes = Changes::default();
@@ -183,7 +184,7 @@ impl Manifests {
         let text = match source::read(path, stamp) {
             Ok(text) => text,
             Err(error) => {
-                (file.unread, file.stamp) = (Some(error), None);
+                (file.unread, file.stamp) = (Some(*error), None);
                 return;
             }
         };
@@ -214,8 +215,8 @@ impl Manifests {
         }
     }
 
-    /// Chooses among the versions of an object: the file that has it already keeps it, else the first one has it. The
-    /// others are refused, unless their file is only seen no more.
+    /// Chooses among the versions of an object: the file that has it already keeps it, else the first one has
+    /// it. The others are refused, unless their file is only seen no more.
     fn choose(&mut self, key: &ObjectKey) {
         let (mut present, mut missing) = (Vec::new(), Vec::new());
         for path in self.offers.get(key).into_iter().flatten() {
@@ -252,7 +253,8 @@ impl Manifests {
         self.files[&chosen.file].conflict(&chosen.file, &chosen.offered, fault)
     }
 
-    /// Resolves all TaskQueues anew when one of them was touched. Returns the names of those that are different.
+    /// Resolves all TaskQueues anew when one of them was touched. Returns the names of those that are
+    /// different.
     fn resolve_queues(
         &mut self,
         touched: &BTreeSet<ObjectKey>,

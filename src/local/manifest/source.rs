@@ -14,8 +14,8 @@ use super::error::{FaultKind, ManifestError};
 /// Largest file that is read.
 pub(super) const BYTES_MAX: u64 = 64 << 20;
 
-/// What a file looks like from outside. Two equal stamps mean the same content, unless it was written to twice within
-/// one step of the file system's clock.
+/// What a file looks like from outside. Two equal stamps mean the same content, unless it was written to
+/// twice within one step of the file system's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,
@@ -37,8 +37,8 @@ impl Stamp {
         }
     }
 
-    /// When the file was last touched: written to, or moved to where it is. A file moved into place keeps the time it
-    /// was written, so that alone would not do.
+    /// When the file was last touched: written to, or moved to where it is. A file moved into place keeps the
+    /// time it was written, so that alone would not do.
     pub(super) fn touched(self) -> Timestamp {
         Timestamp::from_nanosecond(self.modified_ns.max(self.changed_ns)).unwrap_or(Timestamp::UNIX_EPOCH)
     }
@@ -55,8 +55,9 @@ pub(super) struct Scan {
     seen: BTreeSet<(u64, u64)>,
 }
 
-/// Finds the manifests: each root that is a file, and below each root that is a folder every `*.yaml`, `*.yml` and
-/// `*.json`, in folders within too. Names that begin with a dot are left out. A file reached twice counts once.
+/// Finds the manifests: each root that is a file, and below each root that is a folder every `*.yaml`,
+/// `*.yml` and `*.json`, in folders within too. Names that begin with a dot are left out. A file reached
+/// twice counts once.
 pub(super) fn scan(roots: &[PathBuf]) -> Scan {
     let mut scan = Scan::default();
     for root in roots {
@@ -135,24 +136,18 @@ pub(super) fn notation(path: &Path) -> Notation {
 }
 
 /// Reads a file's text.
-pub(super) fn read(path: &Path, stamp: Stamp) -> Result<String, ManifestError> {
+pub(super) fn read(path: &Path, stamp: Stamp) -> Result<String, Box<ManifestError>> {
+    let unreadable = |message: &str| unreadable(path, message);
     if stamp.size > BYTES_MAX {
-        let message = format!("is {} MiB large", stamp.size >> 20);
-        let error = unreadable(path, &message);
-        return Err(ManifestError { allowed: format!("at most {} MiB", BYTES_MAX >> 20), ..error });
+        let error = unreadable(&format!("is {} MiB large", stamp.size >> 20));
+        return Err(Box::new(ManifestError { allowed: format!("at most {} MiB", BYTES_MAX >> 20), ..error }));
     }
-    let bytes = fs::read(path).map_err(|error| unreadable(path, &error.to_string()))?;
+    let bytes = fs::read(path).map_err(|error| unreadable(&error.to_string()))?;
     String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
-        ManifestError {
-            line: Some(line),
-            kind: FaultKind::Syntax,
-            ..unreadable(path, "is not written in UTF-8")
-        }
+        let (good, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let error = unreadable("is not written in UTF-8");
+        Box::new(ManifestError { line: Some(line), kind: FaultKind::Syntax, ..error })
     })
 }
 

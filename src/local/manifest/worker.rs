@@ -51,9 +51,9 @@ pub struct CommandLine {
 }
 
 impl Container {
-    /// The command line, with `added` in its environment; a variable of `added` stands above one of the same name in
-    /// the template. `$(NAME)` means what it means in a pod: the variable's value, or itself where there is no such
-    /// variable; `$$` is a `$`.
+    /// The command line, with `added` in its environment; a variable of `added` stands above one of the same
+    /// name in the template. `$(NAME)` means what it means in a pod: the variable's value, or itself where
+    /// there is no such variable; `$$` is a `$`.
     #[must_use]
     pub fn command_line(&self, added: &BTreeMap<String, String>) -> CommandLine {
         let mut environment = added.clone();
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(
             faults,
             Err(vec![
-                "spec.workers.template.spec.containers[0].env[2].value: is a number; a text".to_owned()
+                "spec.workers.template.spec.containers[0].env[2].value: is a number; a text needs quotes here; a text".to_owned()
             ])
         );
         let faults = container(json!({
