@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -109,7 +110,10 @@ impl Claimer {
     async fn take_slots(&mut self, is_deep: bool) -> Option<OwnedSemaphorePermit> {
         let half = u32::try_from((self.concurrency / 2).clamp(1, CLAIM_MAX / 2)).unwrap_or(1);
         let batch = if is_deep {
-            timeout(BATCH_WAIT, Arc::clone(&self.slots).acquire_many_owned(half)).await.ok()
+            let batch = timeout(BATCH_WAIT, Arc::clone(&self.slots).acquire_many_owned(half)).await.ok();
+            // Attempts of the same claim end together: let those that are about to end do so first.
+            yield_now().await;
+            batch
         } else {
             None
         };
