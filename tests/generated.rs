@@ -20,6 +20,16 @@ fn committed_files_are_current() {
 }
 
 #[test]
+fn committed_definitions_read_as_those_of_the_types() {
+    for definition in cronmill::crd::definitions() {
+        let name = format!("crds/{}.yaml", definition.spec.names.plural);
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+        let committed: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(committed, serde_json::to_value(&definition).unwrap());
+    }
+}
+
+#[test]
 fn an_edited_file_is_named_with_the_command_that_mends_it() {
     let root = tempfile::tempdir().unwrap();
     assert!(generate("write", root.path()).status.success());

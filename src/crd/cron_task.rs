@@ -46,13 +46,22 @@ pub struct CronTaskSpec {
     /// it is made: the next tick is the first one of the new schedule after the last one accounted for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
+    #[x_kube(
+        validation = Rule::new(schema::SCHEDULE_SHAPE).message(schema::SCHEDULE_FORMS),
+        validation = Rule::new("!self.contains('=')").message("must not name a time zone; set timeZone instead")
+    )]
     pub schedule: Option<String>,
 
     /// Several schedules at once, 32 at most; a time that more than one of them names is one tick. Exactly
     /// one of schedule and schedules is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 512)))]
-    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[x_kube(
+        merge_strategy = ListMerge::Atomic,
+        validation = Rule::new(schema::SCHEDULE_SHAPES).message(schema::SCHEDULE_FORMS),
+        validation = Rule::new("self.all(schedule, !schedule.contains('='))")
+            .message("must not name a time zone; set timeZone instead")
+    )]
     pub schedules: Option<Vec<String>>,
 
     /// The time zone the schedule is read in: a name of the IANA database such as Asia/Shanghai. Default UTC.
@@ -218,13 +227,13 @@ pub struct TaskTemplate {
     /// How long one attempt may take; past it the attempt has failed and is retried. Default 30m; more than
     /// 0s.
     #[serde(default = "timeout")]
-    #[x_kube(validation = Rule::new("self.matches('[1-9]')").message("must be more than 0s"))]
+    #[x_kube(validation = Rule::new(schema::MORE_THAN_ZERO).message("must be more than 0s"))]
     pub timeout: Duration,
 
     /// How long after its nominal time the task may still run, retries included; past it the task is
     /// archived, not retried. More than 0s. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self.matches('[1-9]')").message("must be more than 0s"))]
+    #[x_kube(validation = Rule::new(schema::MORE_THAN_ZERO).message("must be more than 0s"))]
     pub deadline: Option<Duration>,
 
     /// How long a completed task stays readable with its result. Default 0s: it is deleted at once.

@@ -17,6 +17,20 @@ pub(super) const NOT_BLANK: &str = r"\S";
 /// empty.
 pub(super) const REDIS_NAME: &str = r"^(\s*[^}\s]|\s+\})";
 
+/// The rule that a schedule has the shape of one; what its fields say is beyond CEL.
+pub(super) const SCHEDULE_SHAPE: &str = "self.startsWith('@') || \
+    self.replace('\\t', ' ').split(' ').filter(field, field != '').size() in [5, 6]";
+/// The same of each schedule of a list.
+pub(super) const SCHEDULE_SHAPES: &str = "self.all(schedule, schedule.startsWith('@') || \
+    schedule.replace('\\t', ' ').split(' ').filter(field, field != '').size() in [5, 6])";
+/// What those two ask for.
+pub(super) const SCHEDULE_FORMS: &str =
+    "must have five fields, or six with seconds, or begin with @ as in @daily";
+
+/// The rule that a duration is not zero. CEL knows no days, and zero days are as much as zero hours. (A regular
+/// expression would say it more plainly, and cost a hundred times as much: it is compiled for each object.)
+pub(super) const MORE_THAN_ZERO: &str = "duration(self.replace('d', 'h')) > duration('0s')";
+
 /// What a pattern of these types asks for, in words; `None` for a pattern that is not ours.
 #[must_use]
 pub fn pattern_meaning(pattern: &str) -> Option<&'static str> {

@@ -26,7 +26,6 @@ use super::schema::{self, DNS_LABEL, NOT_BLANK, REDIS_NAME};
     printcolumn(name = "Max", type_ = "integer", json_path = ".spec.workers.scaling.maxReplicas"),
     printcolumn(name = "Fixed", type_ = "integer", json_path = ".spec.workers.replicas"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Queues", type_ = "string", json_path = ".spec.queues[*].name", priority = 1),
     printcolumn(name = "Lease", type_ = "string", json_path = ".spec.lease", priority = 1),
     validation = Rule::new("self.metadata.name.size() <= 52")
         .message("metadata.name must have at most 52 characters, so that the names of its workers fit")
@@ -162,7 +161,7 @@ pub struct Scaling {
     /// How long a task should wait for a worker at most; a shorter time means more workers for the same
     /// backlog. At least 1s. Default 10s.
     #[serde(default = "target_wait")]
-    #[x_kube(validation = Rule::new("self.matches('[1-9]')").message("must be at least 1s"))]
+    #[x_kube(validation = Rule::new(schema::MORE_THAN_ZERO).message("must be at least 1s"))]
     pub target_wait: Duration,
 
     /// How long fewer workers must have been enough before their number goes down. 0s: at once. Default 1m.

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use kube::core::CustomResourceExt as _;
+use kube::core::cel::Validator;
 use proptest::prelude::*;
 use regex::Regex;
 use serde_json::{Value, json};
@@ -224,5 +225,63 @@ proptest! {
     ) {
         let duration: Duration = format!("{d}d{h}h{m}m{s}s").parse().unwrap();
         prop_assert_eq!(duration.to_string().parse::<Duration>(), Ok(duration));
+    }
+}
+
+/// What the rules of CronTask say about a spec, as an API server would before anything else looks at it.
+fn broken_rules(mut spec: Value) -> Vec<String> {
+    for (field, value) in [("queueRef", json!({ "name": "q" })), ("task", json!({ "type": "t" }))] {
+        spec.as_object_mut().unwrap().entry(field).or_insert(value);
+    }
+    let object = json!({ "metadata": { "name": "x" }, "spec": spec });
+    let verdict = Validator::new().validate(&schema_of(&CronTask::crd()), &object, None);
+    verdict.err().into_iter().flatten().map(|error| error.to_string()).collect()
+}
+
+#[test]
+fn a_schedule_has_the_shape_of_one() {
+    for schedule in
+        ["* * * * *", " 0  0 1 1 0 ", "0\t0 1 1\t0", "* * * * * *", "@daily", "@every 90s", "H H * * *"]
+    {
+        assert_eq!(broken_rules(json!({ "schedule": schedule })), [""; 0], "{schedule}");
+        assert_eq!(broken_rules(json!({ "schedules": ["@daily", schedule] })), [""; 0], "{schedule}");
+    }
+    let shape = "must have five fields, or six with seconds, or begin with @ as in @daily";
+    for schedule in [" ", "daily", "* * * *", "* * * * * * *", " @daily"] {
+        assert_eq!(broken_rules(json!({ "schedule": schedule })), [format!("spec.schedule: {shape}")]);
+        assert_eq!(
+            broken_rules(json!({ "schedules": ["@daily", schedule] })),
+            [format!("spec.schedules: {shape}")]
+        );
+    }
+    let zone = "must not name a time zone; set timeZone instead";
+    for schedule in ["TZ=UTC * * * * *", "@every TZ=1s"] {
+        assert_eq!(broken_rules(json!({ "schedule": schedule })), [format!("spec.schedule: {zone}")]);
+        assert_eq!(broken_rules(json!({ "schedules": [schedule] })), [format!("spec.schedules: {zone}")]);
+    }
+}
+
+#[test]
+fn one_of_schedule_and_schedules_is_set() {
+    let said = "spec: set exactly one of schedule and schedules";
+    assert_eq!(broken_rules(json!({})), [said]);
+    assert_eq!(broken_rules(json!({ "schedule": "@daily", "schedules": ["@daily"] })), [said]);
+}
+
+#[test]
+fn more_than_zero_is_told_in_every_unit() {
+    for (timeout, is_taken) in [
+        ("0s", false),
+        ("00d", false),
+        ("0d0h0m0s", false),
+        ("1s", true),
+        ("10d", true),
+        ("0d0h0m1s", true),
+        ("1d0s", true),
+        ("9999d99999h9999999m999999999s", true),
+    ] {
+        let broken =
+            broken_rules(json!({ "schedule": "@daily", "task": { "type": "t", "timeout": timeout } }));
+        assert_eq!(broken.is_empty(), is_taken, "{timeout}: {broken:?}");
     }
 }

@@ -160,8 +160,9 @@ fn fields_nobody_knows() {
 #[test]
 fn schedules_and_zones_that_mean_nothing() {
     let forms = |rest: &str| format!("x.yaml:6: CronTask default/x: spec.{rest}; allowed: {FORMS}");
-    let (three, often) = (
+    let (three, many, often) = (
         forms("schedule: \"* * *\": it has 3 fields, not 5 or 6"),
+        forms("schedules[0]: \"@\": it is no known shorthand").replace(":6:", ":7:"),
         forms("schedules[2]: \"@often\": it is no known shorthand"),
     );
     let prefix = forms(
@@ -494,4 +495,62 @@ fn values_that_may_be_secret_are_not_shown() {
         let said = refusals(&text);
         assert!(!said.is_empty() && said.iter().all(|line| !line.contains("s3cr3t")), "{said:?}");
     }
+}
+
+/// A manifest with everything, to be damaged.
+const WHOLE: &str = "apiVersion: cronmill.dev/v1alpha1
+kind: CronTask
+metadata: {name: x, labels: {a: b}}
+spec:
+  schedules: ['*/5 * * * *', \"@every 1h30m\"]
+  daylightSaving: {gap: Skip}
+  queueRef: {name: main, queue: low}
+  task: &t
+    type: hello
+    payload: {a: [1, 2.5, null, !x y], b: |
+        text
+      }
+    headers: {k: v}
+---
+apiVersion: cronmill.dev/v1alpha1
+kind: TaskQueue
+metadata: {name: other}
+spec:
+  queues: [{name: o, weight: 2, paused: {reason: why, until: 2027-01-01T00:00:00Z}}]
+  workers: {template: {spec: {containers: [{command: [w], env: [{name: A, value: b}]}]}}}
+";
+
+#[test]
+fn a_damaged_file_is_an_error_at_most_and_leaves_the_others_alone() {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+
+    let mut folder = Folder::with(&[("a-queue.yaml", QUEUE), ("good.yaml", &task("good", "@daily"))]);
+    folder.refresh_later();
+    let folder = std::cell::RefCell::new(folder);
+    let pieces = prop_oneof![
+        "[-:{}\\[\\],'\"#&*!|>%@~ \t\n0-9a-zäß\u{0}\u{feff}]{0,6}",
+        Just("---\n".to_owned()),
+        Just("\n...\n".to_owned()),
+        Just("<<: *t\n".to_owned()),
+        Just("[".repeat(300)),
+        Just("99999999999999999999999".to_owned()),
+    ];
+    let damage = prop::collection::vec((0..WHOLE.len(), 0..20_usize, pieces), 1..4);
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(300) });
+    let outcome = runner.run(&damage, |damage| {
+        let mut text = WHOLE.to_owned();
+        for (at, length, piece) in damage {
+            let start = text.floor_char_boundary(at.min(text.len()));
+            let end = text.ceil_char_boundary((start + length).min(text.len()));
+            text.replace_range(start..end, &piece);
+        }
+        let mut folder = folder.borrow_mut();
+        folder.write("x.yaml", &text);
+        folder.refresh_later();
+        prop_assert!(folder.tasks().contains(&"default/good".to_owned()));
+        prop_assert!(folder.errors().iter().all(|line| line.starts_with("x.yaml") && !line.contains('\n')));
+        Ok(())
+    });
+    outcome.unwrap();
 }

@@ -77,9 +77,29 @@ impl Rules {
         Self {
             schema: Node::compile(&root)
                 .expect("the kinds' schemas use known keywords only, which a test checks"),
-            cel: compile_schema(&schema),
+            cel: {
+                let mut cel = compile_schema(&schema);
+                keep_rules_only(&mut cel);
+                cel
+            },
         }
     }
+}
+
+/// Cuts off every part of a schema in which there is no rule, and the defaults, which have been filled in: the
+/// evaluator would convert each part of an object once more and copy it, to no effect. Returns whether there is
+/// any rule.
+fn keep_rules_only(schema: &mut CompiledSchema) -> bool {
+    schema.default = None;
+    schema.properties.retain(|_, property| keep_rules_only(property));
+    for inner in [&mut schema.items, &mut schema.additional_properties] {
+        if !inner.as_deref_mut().is_some_and(keep_rules_only) {
+            *inner = None;
+        }
+    }
+    let is_inner =
+        !schema.properties.is_empty() || schema.items.is_some() || schema.additional_properties.is_some();
+    is_inner || !schema.validations.is_empty()
 }
 
 /// What an API server checks of every object's metadata. Fields it fills in itself are let pass, so that what
@@ -186,8 +206,9 @@ impl Gate {
             Ok(_) => refused(broken),
             Err(mut faults) => {
                 // A rule knows less about a field than the code that reads it.
-                let others =
-                    broken.into_iter().filter(|rule| faults.iter().all(|fault| fault.path != rule.path));
+                let others = broken
+                    .into_iter()
+                    .filter(|rule| !faults.iter().any(|fault| fault.path.is_at(&rule.path)));
                 let others: Vec<_> = others.collect();
                 faults.extend(others);
                 refused(faults)
@@ -200,7 +221,7 @@ impl Gate {
             Kind::CronTask => {
                 let spec: Box<CronTaskSpec> = typed(spec)?;
                 let timing = timing_source(key, &spec);
-                check_timing(&timing, spec.schedules.is_some())?;
+                check_timing(&spec, &timing)?;
                 Ok(Spec::CronTask { spec, timing })
             }
             Kind::TaskQueue => {
@@ -281,16 +302,19 @@ fn timing_source(key: &ObjectKey, spec: &CronTaskSpec) -> TimingSource {
 
 /// Each schedule and the zone, on their own, so that one fault does not hide another. Having no schedule at
 /// all breaks a rule of the schema, which says what is missing.
-fn check_timing(timing: &TimingSource, is_list: bool) -> Result<(), Vec<Fault>> {
-    let spec = FieldPath::of(&["spec"]);
+fn check_timing(spec: &CronTaskSpec, timing: &TimingSource) -> Result<(), Vec<Fault>> {
+    let path = FieldPath::of(&["spec"]);
+    let one = spec.schedule.iter().map(|schedule| (path.key("schedule"), schedule));
+    let list = path.key("schedules");
+    let many = spec.schedules.iter().flatten().enumerate();
+    let many = many.map(|(place, schedule)| (list.index(place), schedule));
     let mut faults = Vec::new();
-    for (place, schedule) in timing.schedules.iter().enumerate() {
+    for (path, schedule) in one.chain(many) {
         let alone = TimingSource { schedules: vec![schedule.clone()], time_zone: None, ..timing.clone() };
-        let path = if is_list { spec.key("schedules").index(place) } else { spec.key("schedule") };
         faults.extend(Timing::parse(&alone).err().map(|error| timing_fault(path, error)));
     }
     let zone = TimingSource { schedules: vec!["@daily".to_owned()], ..timing.clone() };
-    faults.extend(Timing::parse(&zone).err().map(|error| timing_fault(spec.key("timeZone"), error)));
+    faults.extend(Timing::parse(&zone).err().map(|error| timing_fault(path.key("timeZone"), error)));
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 

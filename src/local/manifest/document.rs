@@ -83,7 +83,7 @@ pub(super) fn parse(text: &str, notation: Notation) -> Result<Value, SyntaxFault
 
 /// Reading as Kubernetes' own tools do: YAML 1.1's booleans and octal numbers, each key once.
 pub(super) fn options() -> serde_saphyr::Options {
-    serde_saphyr::options! { with_snippet: false, legacy_octal_numbers: true }
+    serde_saphyr::options! { with_snippet: false, emit_comments: false, legacy_octal_numbers: true }
 }
 
 /// A message of serde_json without the place, which is told in another way.

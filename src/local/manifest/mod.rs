@@ -15,6 +15,7 @@ mod file;
 mod kind;
 mod nearest;
 mod path;
+mod reading;
 mod resolve;
 mod schema;
 mod set;

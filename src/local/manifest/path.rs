@@ -32,6 +32,15 @@ impl FieldPath {
         self.with(Step::Index(index))
     }
 
+    /// Whether this is the other path, or that of an entry of the list there.
+    pub(super) fn is_at(&self, other: &Self) -> bool {
+        let list = match self.0.split_last() {
+            Some((Step::Index(_), list)) => list,
+            _ => &self.0,
+        };
+        self == other || list == other.0
+    }
+
     fn with(&self, step: Step) -> Self {
         Self(self.0.iter().cloned().chain([step]).collect())
     }

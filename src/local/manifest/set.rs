@@ -1,7 +1,7 @@
 //! All manifests together, kept up to date with the files they are read from.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,10 +11,11 @@ use super::error::{Fault, FaultKind, ManifestError};
 use super::file::{FileState, Offered};
 use super::kind::{Kind, ObjectKey};
 use super::path::FieldPath;
+use super::reading::{Reading, read_all};
 use super::resolve::{
     ResolvedQueue, ResolvedTask, Source, Surroundings, queue_of, resolve_queue, resolve_task,
 };
-use super::source::{self, Scan, Stamp};
+use super::source::{self, FilePath, Scan};
 
 /// How long nobody must have written to a file before a change of it counts.
 ///
@@ -31,9 +32,9 @@ pub struct Manifests {
     cluster: String,
     gate: Gate,
     is_loaded: bool,
-    files: BTreeMap<PathBuf, FileState>,
+    files: BTreeMap<FilePath, FileState>,
     /// Which files offer an object.
-    offers: BTreeMap<ObjectKey, BTreeSet<PathBuf>>,
+    offers: BTreeMap<ObjectKey, BTreeSet<FilePath>>,
     chosen: BTreeMap<ObjectKey, Chosen>,
     queues: BTreeMap<ObjectKey, Arc<ResolvedQueue>>,
     tasks: BTreeMap<ObjectKey, Arc<ResolvedTask>>,
@@ -50,7 +51,7 @@ pub struct Manifests {
 #[derive(Debug, Clone)]
 struct Chosen {
     offered: Offered,
-    file: PathBuf,
+    file: FilePath,
 }
 
 /// What was read.
@@ -144,7 +145,7 @@ impl Manifests {
 
     /// Reads the files that changed, and forgets those that are gone.
     fn read_files(&mut self, scan: &Scan, now: Timestamp, unsettled: &mut usize) -> Read {
-        let mut read = Read::default();
+        let (mut read, mut readings) = (Read::default(), Vec::new());
         for (path, stamp) in &scan.files {
             let known = self.files.get(path);
             if known.is_some_and(|file| file.stamp == Some(*stamp) && file.missing_since.is_none()) {
@@ -154,8 +155,12 @@ impl Manifests {
             let is_young = !age.is_negative() && age < SETTLE;
             *unsettled += usize::from(is_young);
             if !(is_young && self.is_loaded) {
-                self.read_file(path, *stamp, is_young, &mut read);
+                readings.push(Reading::new(path, self.files.remove(path), *stamp, is_young));
             }
+        }
+        read_all(&mut readings, &self.gate);
+        for reading in readings {
+            self.take_in(reading, &mut read);
         }
         let gone: Vec<_> = self.files.keys().filter(|path| scan.is_gone(path)).cloned().collect();
         for path in gone {
@@ -175,38 +180,24 @@ impl Manifests {
         read
     }
 
-    fn read_file(&mut self, path: &Path, stamp: Stamp, is_young: bool, read: &mut Read) {
+    fn take_in(&mut self, reading: Reading, read: &mut Read) {
         read.is_any = true;
-        let file =
-            self.files.entry(path.to_owned()).or_insert_with(|| FileState::new(source::notation(path)));
-        let was_missing = file.missing_since.take().is_some();
-        let before = file.keys();
-        let text = match source::read(path, stamp) {
-            Ok(text) => text,
-            Err(error) => {
-                (file.unread, file.stamp) = (Some(*error), None);
-                return;
+        let Reading { path, file, before, is_different, .. } = reading;
+        if is_different {
+            let after = file.keys();
+            for key in before.difference(&after) {
+                self.withdraw(&path, key);
             }
-        };
-        file.unread = None;
-        // A file read while somebody writes to it may look the same afterwards.
-        file.stamp = (!is_young).then_some(stamp);
-        if !file.update(path, &text, &self.gate) && !was_missing {
-            return;
+            for key in &after {
+                self.offers.entry(key.clone()).or_default().insert(path.clone());
+            }
+            read.touched.extend(before);
+            read.touched.extend(after);
         }
-        file.touched = stamp.touched();
-        let after = file.keys();
-        for key in before.difference(&after) {
-            self.withdraw(path, key);
-        }
-        for key in &after {
-            self.offers.entry(key.clone()).or_default().insert(path.to_owned());
-        }
-        read.touched.extend(before);
-        read.touched.extend(after);
+        self.files.insert(path, file);
     }
 
-    fn withdraw(&mut self, path: &Path, key: &ObjectKey) {
+    fn withdraw(&mut self, path: &FilePath, key: &ObjectKey) {
         if let Some(files) = self.offers.get_mut(key) {
             files.remove(path);
             if files.is_empty() {
@@ -239,7 +230,7 @@ impl Manifests {
         for (_, loser) in candidates.iter().enumerate().filter(|(candidate, _)| *candidate != place) {
             let message = format!(
                 "also stands in {}:{}, which is in force",
-                winner.file.display(),
+                winner.file.as_path().display(),
                 winner.offered.line
             );
             let fault = Fault::new(FieldPath::of(&["metadata", "name"]), FaultKind::Duplicate, message);
@@ -250,7 +241,7 @@ impl Manifests {
     }
 
     fn place(&self, chosen: &Chosen, fault: &Fault) -> ManifestError {
-        self.files[&chosen.file].conflict(&chosen.file, &chosen.offered, fault)
+        self.files[&chosen.file].conflict(chosen.file.as_path(), &chosen.offered, fault)
     }
 
     /// Resolves all TaskQueues anew when one of them was touched. Returns the names of those that are
@@ -270,7 +261,7 @@ impl Manifests {
         let (mut owners, mut resolved) = (BTreeMap::new(), BTreeMap::new());
         for key in keys {
             let chosen = self.chosen[&key].clone();
-            let at = Source { file: chosen.file.clone(), line: chosen.offered.line };
+            let at = Source { file: chosen.file.as_path().to_owned(), line: chosen.offered.line };
             let Some(queue) = resolve_queue(&chosen.offered.admitted, at) else { continue };
             self.conflicts.remove(&key);
             let taken = queue.queues.iter().enumerate().find_map(|(place, served)| {
@@ -358,7 +349,7 @@ impl Manifests {
             queue_names: &names,
             cluster: &self.cluster,
             generation: before.map_or(touched_ms, |task| touched_ms.max(task.entry.revision.generation + 1)),
-            source: Source { file: chosen.file.clone(), line: chosen.offered.line },
+            source: Source { file: chosen.file.as_path().to_owned(), line: chosen.offered.line },
         };
         let kept = before.map(|task| task.entry.revision.clone());
         match resolve_task(&chosen.offered.admitted, around)? {
