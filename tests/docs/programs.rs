@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::markdown::{code, code_of, table};
 use crate::support::{Process, RedisServer, until_blocking};
-use crate::{DOCUMENTS, assert_none, markdown, read};
+use crate::{DOCUMENTS, assert_none, markdown, read, root};
 
 /// What a program says about itself.
 fn help(program: &str, words: &[&str]) -> String {
@@ -153,11 +153,11 @@ fn the_table_of_variables_is_that_of_the_worker() {
 }
 
 #[test]
-fn local_mode_sets_the_first_six_variables() {
-    let source = read("src/local/dev.rs");
+fn local_mode_sets_the_first_seven_variables() {
+    let source = read("src/local/squad.rs");
     let set: BTreeSet<&str> = source.split('"').filter(|text| text.starts_with("CRONMILL_")).collect();
     let table = table(&read("README.md"), &["Variable", "Default"]);
-    let first: Vec<String> = table.rows.iter().take(6).map(|row| row[0].replace('`', "")).collect();
+    let first: Vec<String> = table.rows.iter().take(7).map(|row| row[0].replace('`', "")).collect();
     assert_eq!(first.iter().map(String::as_str).collect::<BTreeSet<_>>(), set);
 }
 
@@ -190,22 +190,40 @@ fn metrics(scrape: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
     found
 }
 
-#[test]
-fn the_table_of_metrics_is_what_a_worker_serves() {
-    let redis = RedisServer::start();
+/// The metrics that a program serves once a scrape holds `sign`.
+fn served(program: &mut Command, sign: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let mut worker = Command::new(env!("CARGO_BIN_EXE_cronmill-worker"));
-    worker.env("CRONMILL_REDIS_URL", redis.url()).env("CRONMILL_LISTEN", &address);
-    let _worker = Process::start("cronmill-worker", &mut worker);
+    let _process = Process::start("a program with metrics", program.env("CRONMILL_LISTEN", &address));
     let mut scrape = String::new();
-    until_blocking(Duration::from_secs(60), "a scrape with the queue's numbers", || {
+    until_blocking(Duration::from_secs(60), sign, || {
         scrape = get(&address, "/metrics").unwrap_or_default();
-        scrape.contains("asynq_queue_size{")
+        scrape.contains(sign)
+    });
+    metrics(&scrape)
+}
+
+#[test]
+fn the_table_of_metrics_is_what_the_programs_serve() {
+    let redis = RedisServer::start();
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_cronmill-worker"));
+    let mut dev = Command::new(env!("CARGO_BIN_EXE_cronmill"));
+    dev.args(["dev", "-f"]).arg(root().join("deploy/samples/hello.yaml"));
+    let served = [
+        served(worker.env("CRONMILL_REDIS_URL", redis.url()), "asynq_queue_size{"),
+        served(dev.env("CRONMILL_REDIS_URL", redis.url()), "cronmill_fleet_workers{"),
+    ]
+    .into_iter()
+    .flatten()
+    .fold(BTreeMap::new(), |mut all, (name, (kind, labels))| {
+        // A program without queues of its own shows some metrics without a series.
+        let (_, known): &mut (String, BTreeSet<String>) = all.entry(name).or_insert((kind, BTreeSet::new()));
+        known.extend(labels);
+        all
     });
     let table = table(&read("README.md"), &["Metric", "Type", "Labels"]);
     let row = |row: &Vec<String>| {
         let labels = row[2].split(',').map(|label| label.trim().to_owned()).filter(|label| !label.is_empty());
         (code_of(&row[0]).remove(0), (row[1].clone(), labels.collect()))
     };
-    assert_eq!(table.rows.iter().map(row).collect::<BTreeMap<_, _>>(), metrics(&scrape));
+    assert_eq!(table.rows.iter().map(row).collect::<BTreeMap<_, _>>(), served);
 }
