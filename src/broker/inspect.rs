@@ -79,10 +79,11 @@ impl QueueSummary {
 /// What a queue asks of its workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
-    /// Tasks that can be claimed; none while the queue is paused.
-    pub pending: u64,
     /// Tasks that run.
     pub active: u64,
+    /// Tasks that can be claimed. While the queue is paused there are none of these, nor of what follows: no worker
+    /// could do anything about them.
+    pub pending: u64,
     /// Scheduled and retrying tasks due within the time looked ahead.
     pub due_soon: u64,
     /// Ticks within the time looked ahead that will run, of the first 200 schedules due.
@@ -212,13 +213,17 @@ impl Broker {
             self.pipe::<(bool, u64, u64, u64, u64, Option<u64>)>(DOING, queue.as_str(), &pipe),
             self.run::<(u64, String)>(DOING, queue.as_str(), &forecast),
         )?;
+        let (active, processed) = (numbers.2, numbers.5.unwrap_or(0));
+        if numbers.0 {
+            return Ok(Backlog { active, processed, ..Backlog::default() });
+        }
         Ok(Backlog {
-            pending: if numbers.0 { 0 } else { numbers.1 },
-            active: numbers.2,
+            active,
+            pending: numbers.1,
             due_soon: numbers.3 + numbers.4,
             ticks_soon: ticks.0,
             next_tick: ticks.1.parse().ok().map(from_ms),
-            processed: numbers.5.unwrap_or(0),
+            processed,
         })
     }
 

@@ -112,6 +112,10 @@ impl Metrics {
         for queue in watched.difference(&names) {
             self.inner.stats_failures.remove(&QueueLabels { queue: queue.clone() });
         }
+        for queue in names.difference(&watched) {
+            // Shown as zero from the start.
+            drop(self.inner.stats_failures.get_or_create(&QueueLabels { queue: queue.clone() }));
+        }
         *watched = names;
     }
 

@@ -38,8 +38,10 @@ fn several_paths_may_follow_one_flag() {
 
 #[test]
 fn each_mistake_is_one_line_and_the_exit_code_is_2() {
-    let folder =
-        Folder::with(&[("q.yaml", queue("lease: 30")), ("t.yaml", task("a", "61 * * * *", "timezone: UTC"))]);
+    let folder = Folder::with(&[
+        ("q.yaml", queue("lease: 30")),
+        ("t.yaml", task("a", "@daily", "timezone: UTC") + "---\n" + &task("b", "61 * * * *", "")),
+    ]);
     let output = check(&["-f", folder.path().to_str().unwrap()]);
     let said = text(&output.stdout);
     let lines: Vec<_> = said.lines().collect();
@@ -47,7 +49,7 @@ fn each_mistake_is_one_line_and_the_exit_code_is_2() {
     for (line, parts) in lines.iter().zip([
         ["q.yaml", "TaskQueue default/main", "spec.lease", "; allowed: "],
         ["t.yaml", "CronTask default/a", "spec.timezone", "timeZone"],
-        ["t.yaml", "CronTask default/a", "spec.schedule", "0-59"],
+        ["t.yaml", "CronTask default/b", "spec.schedule", "0-59"],
     ]) {
         assert!(parts.iter().all(|part| line.contains(part)), "{parts:?}: {line}");
     }

@@ -30,7 +30,7 @@ fn endless() -> Folder {
 async fn busy(redis: &RedisServer, folder: &Folder, shop: &Fixture) -> Dev {
     let mut command = cronmill(&["dev", "-o", "json", "--redis", &redis.url(), "-f"]);
     let dev = Dev::start(command.arg(folder.path()).env("CRONMILL_DATABASE", &shop.path));
-    until(LIMIT, "a worker holds the task", async || shop.credited() > 0).await;
+    dev.until("a worker holds the task", async || shop.credited() > 0).await;
     dev
 }
 
@@ -50,10 +50,8 @@ async fn is_back(redis: &RedisServer) {
 /// What `dev` has started, and the folder of its Redis.
 fn started(dev: &Dev) -> (Vec<u32>, Option<PathBuf>) {
     let children = children(dev.0.pid());
-    let folder = children.iter().map(|pid| command_line(*pid)).find_map(|line| {
-        let dir = line.split_once("--dir ")?.1.split(' ').next()?.to_owned();
-        Some(PathBuf::from(dir))
-    });
+    let server = children.iter().find(|pid| command_line(**pid).contains("redis-server"));
+    let folder = server.map(|pid| fs::read_link(format!("/proc/{pid}/cwd")).unwrap());
     (children, folder)
 }
 
@@ -69,7 +67,7 @@ async fn either_signal_ends_it_with_0_and_leaves_nothing_behind() {
             Folder::with(&[("q.yaml", queue("workers: {}")), ("t.yaml", task("a", "* * * * * *", ""))]);
         let mut dev = Dev::alone(&folder);
         dev.event("tick", |tick| tick["outcome"] == "enqueued").await;
-        until(LIMIT, "a worker is there", async || !dev.workers().is_empty()).await;
+        dev.until("a worker is there", async || !dev.workers().is_empty()).await;
         let (pids, redis_folder) = started(&dev);
         assert_eq!(pids.len(), 3, "a Redis, a guard and a worker");
         let redis_folder = redis_folder.expect("the Redis has a folder");
@@ -104,7 +102,7 @@ async fn a_second_signal_leaves_at_once_with_3_and_the_task_comes_back_all_the_s
     let (pids, _) = started(&dev);
     dev.signal(Signal::INT);
     let told = async || dev.0.stderr().iter().any(|line| line.contains("SIGINT received: draining"));
-    until(LIMIT, "the first signal is heard", told).await;
+    dev.until("the first signal is heard", told).await;
     dev.signal(Signal::INT);
     let asked = Instant::now();
     assert_eq!(dev.0.exit(LIMIT).await.code(), Some(3));
@@ -124,7 +122,7 @@ async fn killed_without_warning_it_leaves_no_process_and_no_folder() {
     folder.write("deaf.yaml", &deaf);
     folder.write("q.yaml", &queue("workers: {replicas: 1}"));
     let mut dev = Dev::alone(&folder);
-    until(LIMIT, "both workers run", async || dev.workers().len() == 2 && deep.exists()).await;
+    dev.until("both workers run", async || dev.workers().len() == 2 && deep.exists()).await;
     let (mut pids, redis_folder) = started(&dev);
     assert_eq!(pids.len(), 4, "a Redis, a guard and two workers");
     pids.push(fs::read_to_string(&deep).unwrap().trim().parse().unwrap());
@@ -133,7 +131,7 @@ async fn killed_without_warning_it_leaves_no_process_and_no_folder() {
     let killed = Instant::now();
     are_gone(&pids, Duration::from_secs(6)).await;
     println!("all gone {} ms after kill -9", killed.elapsed().as_millis());
-    until(LIMIT, "the folder is gone", async || !redis_folder.as_ref().unwrap().exists()).await;
+    dev.until("the folder is gone", async || !redis_folder.as_ref().unwrap().exists()).await;
 }
 
 #[tokio::test]
@@ -150,13 +148,13 @@ async fn killed_without_warning_its_workers_put_back_what_they_hold() {
 async fn a_private_redis_that_dies_ends_it_with_3_and_says_so() {
     let folder = Folder::with(&[("q.yaml", queue("workers: {replicas: 1}"))]);
     let mut dev = Dev::alone(&folder);
-    until(LIMIT, "a worker is there", async || !dev.workers().is_empty()).await;
+    dev.until("a worker is there", async || !dev.workers().is_empty()).await;
     let (pids, _) = started(&dev);
     let server = pids.iter().copied().find(|pid| command_line(*pid).contains("redis-server")).unwrap();
     kill_process(pid(server), Signal::KILL).unwrap();
     assert_eq!(dev.0.exit(LIMIT).await.code(), Some(3));
     let told = |line: &String| line.contains("the private Redis server ended by itself");
-    until(LIMIT, "it says why", async || dev.0.stderr().iter().any(told)).await;
+    dev.until("it says why", async || dev.0.stderr().iter().any(told)).await;
     are_gone(&pids, Duration::from_secs(6)).await;
 }
 

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Process, RedisServer, eventually, until};
+use crate::support::{Process, RedisServer, until};
 
 /// How long anything may take on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -120,10 +120,24 @@ impl Dev {
 
     /// The first event of a kind that fits.
     pub(crate) async fn event(&self, kind: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        eventually(LIMIT, &format!("an event {kind}; so far {:#?}", self.0), async || {
-            self.events().into_iter().find(|event| event["event"] == kind && fits(event))
+        let mut found = None;
+        self.until(&format!("an event {kind}"), async || {
+            found = self.events().into_iter().find(|event| event["event"] == kind && fits(event));
+            found.is_some()
         })
-        .await
+        .await;
+        found.expect("awaited above")
+    }
+
+    /// Waits until the condition holds. Panics with all it has printed when it does not.
+    pub(crate) async fn until(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
+        let end = Instant::now() + LIMIT;
+        until(LIMIT * 2, what, async || {
+            let holds = condition().await;
+            assert!(holds || Instant::now() < end, "not within {LIMIT:?}: {what}; {:#?}", self.0);
+            holds
+        })
+        .await;
     }
 
     /// Waits until so many schedules are in force.

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::field::{Dev, Folder, LIMIT, completed, count, entries, named_queue, queue, task};
-use crate::support::{RedisServer, until};
+use crate::field::{Dev, Folder, completed, count, entries, named_queue, queue, task};
+use crate::support::RedisServer;
 
 #[tokio::test]
 async fn a_manifest_fires_and_its_worker_runs_the_task() {
@@ -31,7 +31,7 @@ async fn an_edit_is_in_force_within_a_second() {
         let schedule = format!("0 {hour} 1 1 *");
         folder.write("t.yaml", &task("a", &schedule, ""));
         let written = Instant::now();
-        until(LIMIT, "the edit is in Redis", async || body().contains(&schedule)).await;
+        dev.until("the edit is in Redis", async || body().contains(&schedule)).await;
         slowest = slowest.max(written.elapsed());
     }
     println!("slowest of five edits: {} ms", slowest.as_millis());
@@ -49,12 +49,12 @@ async fn a_half_written_file_changes_nothing() {
     std::fs::write(folder.file("t.yaml"), &good[..good.len() / 2]).unwrap();
     let told =
         async || dev.0.stderr().iter().any(|line| line.starts_with("error: ") && line.contains("t.yaml"));
-    until(LIMIT, "it says what is wrong", told).await;
+    dev.until("it says what is wrong", told).await;
     let fired = dev.enqueued("default/a");
-    until(LIMIT, "it goes on firing", async || dev.enqueued("default/a") > fired + 1).await;
+    dev.until("it goes on firing", async || dev.enqueued("default/a") > fired + 1).await;
     std::fs::write(folder.file("t.yaml"), good).unwrap();
     let fired = dev.enqueued("default/a");
-    until(LIMIT, "it goes on firing", async || dev.enqueued("default/a") > fired + 1).await;
+    dev.until("it goes on firing", async || dev.enqueued("default/a") > fired + 1).await;
     assert_eq!(dev.ended().await, Some(0), "all is right at the end");
 }
 
@@ -68,10 +68,10 @@ async fn a_suspended_schedule_fires_nothing_and_goes_on_where_it_is_resumed() {
     dev.event("tick", |tick| tick["outcome"] == "suspended").await;
     let fired = count(&redis, "pending");
     let suspended = |dev: &Dev| dev.events().iter().filter(|event| event["outcome"] == "suspended").count();
-    until(LIMIT, "three ticks pass suspended", async || suspended(&dev) >= 3).await;
+    dev.until("three ticks pass suspended", async || suspended(&dev) >= 3).await;
     assert_eq!(count(&redis, "pending"), fired);
     folder.write("t.yaml", &task("a", "* * * * * *", ""));
-    until(LIMIT, "it fires again", async || count(&redis, "pending") > fired).await;
+    dev.until("it fires again", async || count(&redis, "pending") > fired).await;
     let events = dev.events();
     let outcome = |event: &serde_json::Value| event["outcome"].as_str().map(str::to_owned);
     let mut outcomes: Vec<_> = events.iter().filter_map(outcome).collect();
@@ -92,9 +92,9 @@ async fn deleting_a_file_stops_its_ticks_and_takes_its_entry_out() {
         dev.event("tick", |tick| tick["schedule"] == name).await;
     }
     folder.remove("a.yaml");
-    until(LIMIT, "one entry is left", async || entries(&redis).len() == 1).await;
+    dev.until("one entry is left", async || entries(&redis).len() == 1).await;
     let (a, b) = (dev.enqueued("default/a"), dev.enqueued("default/b"));
-    until(LIMIT, "the other one fires on", async || dev.enqueued("default/b") >= b + 3).await;
+    dev.until("the other one fires on", async || dev.enqueued("default/b") >= b + 3).await;
     assert_eq!(dev.enqueued("default/a"), a);
     let keys = redis.keys("cronmill:{q}:entry:*");
     assert_eq!(keys.len(), 1, "{keys:?}");
@@ -113,7 +113,7 @@ async fn a_schedule_deleted_while_nothing_ran_never_fires() {
     assert_eq!(first.ended().await, Some(0));
     folder.remove("gone.yaml");
     let second = Dev::on(&redis, &folder, &[]);
-    until(LIMIT, "the other one fires", async || second.enqueued("default/stays") >= 3).await;
+    second.until("the other one fires", async || second.enqueued("default/stays") >= 3).await;
     let ticks = second.events().into_iter().filter(|event| event["schedule"] == "default/gone");
     assert_eq!(ticks.collect::<Vec<_>>(), Vec::<serde_json::Value>::new());
     assert_eq!(entries(&redis).len(), 1);
@@ -135,7 +135,7 @@ async fn two_folders_on_one_redis_do_not_sweep_each_other() {
     second.in_force(1).await;
     assert_eq!(entries(&redis).len(), 2);
     let others = |line: &String| line.contains("1 more schedules stand in this Redis");
-    until(LIMIT, "it says that others are there", async || second.0.stderr().iter().any(others)).await;
+    second.until("it says that others are there", async || second.0.stderr().iter().any(others)).await;
     // Started again without its manifest, it sweeps its own and nothing else.
     assert_eq!(second.ended().await, Some(0));
     two.remove("all.yaml");
@@ -156,7 +156,7 @@ async fn a_queue_paused_in_its_manifest_is_paused_until_it_no_longer_says_so() {
         ("t.yaml", task("a", "* * * * * *", "")),
     ]);
     let dev = Dev::on(&redis, &folder, &[]);
-    until(LIMIT, "tasks wait", async || count(&redis, "pending") >= 3).await;
+    dev.until("tasks wait", async || count(&redis, "pending") >= 3).await;
     assert_eq!((count(&redis, "completed"), dev.workers()), (0, Vec::new()));
     let reason = redis.cli(["HGET", "cronmill:{q}:pause", "reason"]);
     assert_eq!(reason, "migration");
@@ -166,7 +166,7 @@ async fn a_queue_paused_in_its_manifest_is_paused_until_it_no_longer_says_so() {
     // A pause that somebody else made is not ours to lift.
     redis.cli(["SET", "asynq:{q}:paused", "1"]);
     folder.write("q.yaml", &queue("lease: 40s\nworkers: {}"));
-    until(LIMIT, "the edit is in force", async || {
+    dev.until("the edit is in force", async || {
         dev.0.stdout().iter().filter(|line| line.contains("inForce")).count() >= 3
     })
     .await;
@@ -179,11 +179,11 @@ async fn a_schedule_that_moves_to_another_queue_loses_no_tick_and_fires_none_twi
     let queues = queue("").replace("redisName: q\n", "redisName: q\n  - name: other\n    redisName: other\n");
     let folder = Folder::with(&[("q.yaml", queues), ("t.yaml", task("a", "* * * * * *", ""))]);
     let dev = Dev::on(&redis, &folder, &[]);
-    until(LIMIT, "it fires", async || dev.enqueued("default/a") >= 2).await;
+    dev.until("it fires", async || dev.enqueued("default/a") >= 2).await;
     let moved = task("a", "* * * * * *", "").replace("{name: main}", "{name: main, queue: other}");
     folder.write("t.yaml", &moved);
     let in_other = || redis.cli_lines(["LRANGE", "asynq:{other}:pending", "0", "-1"]);
-    until(LIMIT, "it fires there", async || in_other().len() >= 2).await;
+    dev.until("it fires there", async || in_other().len() >= 2).await;
     assert_eq!(entries(&redis), Vec::<String>::new());
     let mut ids = redis.cli_lines(["LRANGE", "asynq:{q}:pending", "0", "-1"]);
     ids.extend(in_other());

@@ -11,10 +11,10 @@ use cronmill::producer::{Client, Task};
 use rustix::process::{Signal, kill_process};
 
 use crate::field::{
-    Dev, Folder, LIMIT, command_line, completed, count, cronmill, indented, pid, queue, runs, task, template,
+    Dev, Folder, command_line, completed, count, cronmill, indented, pid, queue, runs, task, template,
 };
 use crate::shop::Fixture;
-use crate::support::{RedisServer, until};
+use crate::support::RedisServer;
 
 const SIZE: ShopSize = ShopSize { orders: 4000, users: 50, seed: 11 };
 /// A run of some seconds: 28 batches with a pause after each.
@@ -37,7 +37,7 @@ async fn enqueue(redis: &RedisServer, kind: &str, payload: &'static str) -> Stri
 
 /// Waits until the fleet `default/main` is to have so many workers, and has.
 async fn has_workers(dev: &Dev, number: usize) {
-    until(LIMIT, &format!("there are {number} workers; {:#?}", dev.0), async || {
+    dev.until(&format!("there are {number} workers"), async || {
         dev.workers().len() == number && dev.fleet("default/main") == Some(number as u64)
     })
     .await;
@@ -51,7 +51,7 @@ async fn a_template_runs_with_its_arguments_its_variables_and_what_the_queue_say
     let container = format!(
         "template:\n  spec:\n    containers:\n    - name: worker\n      image: any\n      workingDir: {:?}\n      \
          command: [sh, -c, {script:?}, sh]\n      args: [\"$(GREETING)\", \"$(CRONMILL_CONCURRENCY) at once\"]\n      \
-         env:\n      - {{name: GREETING, value: good day}}\n      - {{name: CRONMILL_QUEUES, value: no}}\n",
+         env:\n      - {{name: GREETING, value: good day}}\n      - {{name: CRONMILL_QUEUES, value: mine}}\n",
         folder.path()
     );
     let spec = format!(
@@ -67,7 +67,7 @@ async fn a_template_runs_with_its_arguments_its_variables_and_what_the_queue_say
     let mut dev =
         Dev::start(command.arg(folder.path()).env("CRONMILL_LISTEN", "127.0.0.1:1").env("INHERITED", "yes"));
     let seen = folder.file("seen");
-    until(LIMIT, "the worker has told what it sees", async || seen.exists()).await;
+    dev.until("the worker has told what it sees", async || seen.exists()).await;
     let seen = lines(&seen);
     let url = format!("CRONMILL_REDIS_URL={}", redis.url());
     for expected in [
@@ -97,7 +97,7 @@ async fn a_fixed_number_of_workers_is_kept_and_a_lost_one_replaced() {
     let before = dev.workers();
     assert!(before.iter().all(|pid| command_line(*pid).contains("cronmill-worker")));
     kill_process(pid(before[0]), Signal::KILL).unwrap();
-    until(LIMIT, "another one has its place", async || {
+    dev.until("another one has its place", async || {
         let now = dev.workers();
         now.len() == 3 && !now.contains(&before[0])
     })
@@ -107,7 +107,7 @@ async fn a_fixed_number_of_workers_is_kept_and_a_lost_one_replaced() {
     folder.write("q.yaml", &fixed(2));
     has_workers(&dev, 2).await;
     folder.remove("q.yaml");
-    until(LIMIT, "none is left without its TaskQueue", async || dev.workers().is_empty()).await;
+    dev.until("none is left without its TaskQueue", async || dev.workers().is_empty()).await;
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn work_without_a_schedule_starts_as_many_workers_as_it_needs() {
     let ids =
         [enqueue(&redis, "update-user-earn", SLOW).await, enqueue(&redis, "update-user-earn", SLOW).await];
     let arrived = Instant::now();
-    until(LIMIT, "both run at once", async || count(&redis, "active") == 2).await;
+    dev.until("both run at once", async || count(&redis, "active") == 2).await;
     println!("two workers claimed within {} ms of the arrival of work", arrived.elapsed().as_millis());
     completed(&redis, ids.len() as u64).await;
     has_workers(&dev, 0).await;
@@ -173,7 +173,7 @@ async fn a_long_task_survives_the_suspension_of_its_schedule() {
             .arg(folder.path())
             .env("CRONMILL_DATABASE", &shop.path),
     );
-    until(LIMIT, "some orders are credited", async || shop.credited() > 0).await;
+    dev.until("some orders are credited", async || shop.credited() > 0).await;
     let worker = dev.workers();
     folder.write("t.yaml", &earn(true));
     dev.event("tick", |tick| tick["outcome"] == "suspended").await;
@@ -198,14 +198,14 @@ async fn workers_sent_away_finish_what_they_hold_and_are_replaced_beside() {
     for _ in 0..2 {
         enqueue(&redis, "update-user-earn", SLOW).await;
     }
-    until(LIMIT, "both run", async || count(&redis, "active") == 2).await;
+    dev.until("both run", async || count(&redis, "active") == 2).await;
     let busy = dev.workers();
     // Other workers, one of them: the two there are have to leave.
     folder.write("q.yaml", &with("replicas: 1, concurrency: 2"));
-    until(LIMIT, "another one is there", async || dev.workers().iter().any(|pid| !busy.contains(pid))).await;
+    dev.until("another one is there", async || dev.workers().iter().any(|pid| !busy.contains(pid))).await;
     let hello = enqueue(&redis, "hello", "").await;
     let state = || redis.cli(["HGET", &format!("asynq:{{q}}:t:{hello}"), "state"]);
-    until(LIMIT, "it works", async || state() == "completed").await;
+    dev.until("it works", async || state() == "completed").await;
     assert_eq!(count(&redis, "active"), 2, "the busy ones have not been disturbed");
     assert!(busy.iter().all(|pid| runs(*pid)));
     folder.write("q.yaml", &with("replicas: 0, concurrency: 2"));
@@ -226,7 +226,7 @@ async fn a_worker_that_crashes_is_started_again_ever_more_slowly() {
     let began = Instant::now();
     let dev = Dev::on(&redis, &folder, &[]);
     // Two at a time: pauses of 200, 400, 800 and 1600 ms lie between the first and the fifth pair.
-    until(LIMIT, "it was started nine times", async || lines(&runs).len() >= 9).await;
+    dev.until("it was started nine times", async || lines(&runs).len() >= 9).await;
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(3), "{took:?}: a tight loop");
     let told = |line: &String| line.contains("ended by itself") && line.contains("exit status: 7");
@@ -263,9 +263,9 @@ async fn what_a_script_leaves_running_ends_with_it() {
     let script = format!("sleep 1000 & echo $! > {}; wait", deep.display());
     folder.write("q.yaml", &queue(&workers("replicas: 1", &script)));
     let dev = Dev::on(&redis, &folder, &[]);
-    until(LIMIT, "it has started something", async || !lines(&deep).is_empty()).await;
+    dev.until("it has started something", async || !lines(&deep).is_empty()).await;
     let sleep: u32 = lines(&deep).concat().parse().unwrap();
     assert!(runs(sleep));
     folder.write("q.yaml", &queue(&workers("replicas: 0", &script)));
-    until(LIMIT, "both are gone", async || !runs(sleep) && dev.workers().is_empty()).await;
+    dev.until("both are gone", async || !runs(sleep) && dev.workers().is_empty()).await;
 }

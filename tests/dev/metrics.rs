@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::field::{Dev, Folder, LIMIT, completed, count, queue, task};
-use crate::support::{RedisServer, until};
+use crate::field::{Dev, Folder, completed, count, queue, task};
+use crate::support::RedisServer;
 
 async fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
@@ -62,7 +62,7 @@ async fn metrics_agree_with_redis_and_with_what_happened() {
     completed(&redis, 3).await;
     folder.remove("a.yaml");
     dev.event("inForce", |event| event["cronTasks"] == 1).await;
-    until(LIMIT, "all is done", async || count(&redis, "pending") + count(&redis, "active") == 0).await;
+    dev.until("all is done", async || count(&redis, "pending") + count(&redis, "active") == 0).await;
     let samples = scrape(addr).await;
     let value =
         |series: &str| *samples.get(series).unwrap_or_else(|| panic!("{series} is not in {samples:#?}"));
@@ -88,7 +88,7 @@ async fn metrics_agree_with_redis_and_with_what_happened() {
     // What is no longer in force is no longer shown.
     folder.remove("b.yaml");
     folder.remove("q.yaml");
-    until(LIMIT, "its series are gone", async || {
+    dev.until("its series are gone", async || {
         scrape(addr)
             .await
             .keys()
@@ -106,17 +106,16 @@ async fn it_is_live_and_ready_whatever_redis_does_until_it_drains() {
     let is = async |path: &str, status: u16, body: &str| {
         get(addr, path).await.is_some_and(|(found, said)| found == status && said.trim_end() == body)
     };
-    until(LIMIT, "it is ready", async || is("/readyz", 200, "ready").await).await;
+    dev.until("it is ready", async || is("/readyz", 200, "ready").await).await;
+    dev.until("a worker is there", async || dev.workers().len() == 1).await;
     assert!(is("/livez", 200, "ok").await);
     redis.kill9();
-    until(LIMIT, "a scrape misses the queue", async || {
+    dev.until("a scrape misses the queue", async || {
         scrape(addr).await["cronmill_queue_stats_failures_total{queue=\"q\"}"] >= 1.0
     })
     .await;
     assert!(is("/readyz", 200, "ready").await && is("/livez", 200, "ok").await);
-    let worker = dev.workers();
-    assert_eq!(worker.len(), 1);
     dev.0.terminate();
     // Its worker cannot say goodbye to a Redis that is away, which takes it some seconds.
-    until(LIMIT, "it is draining", async || is("/readyz", 503, "not ready: draining").await).await;
+    dev.until("it is draining", async || is("/readyz", 503, "not ready: draining").await).await;
 }

@@ -32,7 +32,7 @@ async fn is_quiet(dev: &Dev, lasts: Duration) {
     pids.push(dev.0.pid());
     // The first moments of an outage are for failing calls and their log lines.
     let settled = Instant::now() + Duration::from_secs(1);
-    until(LIMIT, "the first second is over", async || Instant::now() >= settled).await;
+    dev.until("the first second is over", async || Instant::now() >= settled).await;
     let before: Vec<f64> = pids.iter().map(|pid| processor_s(*pid)).collect();
     let end = Instant::now() + lasts;
     until(lasts + LIMIT, "the outage is over", async || Instant::now() >= end).await;
@@ -109,7 +109,7 @@ async fn a_redis_that_comes_back_empty_gets_everything_again_within_seconds() {
     redis.kill9();
     redis.start_again();
     let back = Instant::now();
-    until(LIMIT, "all entries are back", async || entries(&redis).len() as u64 == SCHEDULES).await;
+    dev.until("all entries are back", async || entries(&redis).len() as u64 == SCHEDULES).await;
     println!("all entries were back {} ms after Redis was", back.elapsed().as_millis());
     assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
     completed(&redis, SCHEDULES).await;

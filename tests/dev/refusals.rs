@@ -80,7 +80,7 @@ async fn what_is_wrong_is_told_in_one_line_each_and_all_else_works() {
         assert_eq!(missing, Vec::<&&str>::new(), "{}", lines[0]);
     }
     assert_eq!(dev.ended().await, Some(2));
-    until(LIMIT, "it says so at the end", async || {
+    dev.until("it says so at the end", async || {
         dev.0.stderr().iter().any(|line| line == "error: manifests are wrong in 9 places, see above")
     })
     .await;
