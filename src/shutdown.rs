@@ -1,12 +1,16 @@
-//! Signals: the first asks a process to drain, the second to leave at once.
+//! Signals: the first asks a process to drain, the second to hurry, the third to leave at once.
 //!
-//! Nothing here ends the process; `main` does, by what it sees on the two tokens:
+//! Nothing here ends the process; `main` does, by what it sees on the three tokens:
 //!
 //! | seen | what happens | exit code |
 //! | --- | --- | --- |
 //! | nothing, work is done | – | 0 |
 //! | SIGTERM or SIGINT | no new work is taken, held work gets its drain time, the rest is put back | 0 |
-//! | either, a second time | the process leaves; what it held is recovered when its leases end | 3 |
+//! | either, a second time | held work gets no more time: it is put back now | 0 |
+//! | either, a third time | the process leaves; what it held is recovered when its leases end | 3 |
+//!
+//! So whoever ends a process that drains patiently need not choose between waiting for hours and losing what it
+//! holds until leases end. A process that holds nothing itself may leave at the second signal already.
 
 use std::io;
 
@@ -15,12 +19,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
-/// The signals of this process as two tokens.
+/// The signals of this process as three tokens.
 ///
 /// Dropping it stops the listening, after which SIGTERM and SIGINT do nothing: keep it until the end.
 #[derive(Debug)]
 pub struct Signals {
     drain: CancellationToken,
+    hurry: CancellationToken,
     leave: CancellationToken,
     _listening: AbortOnDropHandle<()>,
 }
@@ -32,7 +37,13 @@ impl Signals {
         &self.drain
     }
 
-    /// Cancelled by the second: give up at once.
+    /// Cancelled by the second: put back what is held.
+    #[must_use]
+    pub fn hurry(&self) -> &CancellationToken {
+        &self.hurry
+    }
+
+    /// Cancelled by the third: give up at once.
     #[must_use]
     pub fn leave(&self) -> &CancellationToken {
         &self.leave
@@ -50,8 +61,9 @@ impl Signals {
 pub fn signals() -> io::Result<Signals> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let (drain, leave) = (CancellationToken::new(), CancellationToken::new());
-    let stages = [(drain.clone(), "draining"), (leave.clone(), "leaving at once")];
+    let [drain, hurry, leave] = std::array::from_fn(|_| CancellationToken::new());
+    let stages =
+        [(drain.clone(), "draining"), (hurry.clone(), "hurrying"), (leave.clone(), "leaving at once")];
     let listening = async move {
         for (stage, what) in stages {
             let name = tokio::select! {
@@ -63,7 +75,7 @@ pub fn signals() -> io::Result<Signals> {
         }
     };
     let listening = tokio::spawn(listening.instrument(tracing::info_span!("signals")));
-    Ok(Signals { drain, leave, _listening: AbortOnDropHandle::new(listening) })
+    Ok(Signals { drain, hurry, leave, _listening: AbortOnDropHandle::new(listening) })
 }
 
 #[cfg(test)]
@@ -86,13 +98,16 @@ mod tests {
 
     // One test: signals go to the whole process, so two would disturb each other.
     #[tokio::test]
-    async fn the_first_signal_drains_and_the_second_leaves() {
+    async fn the_first_signal_drains_the_second_hurries_and_the_third_leaves() {
         let signals = signals().unwrap();
         assert!(!signals.drain().is_cancelled());
         send("-TERM");
         cancelled(signals.drain()).await;
-        assert!(!signals.leave().is_cancelled());
+        assert!(!signals.hurry().is_cancelled());
         send("-INT");
+        cancelled(signals.hurry()).await;
+        assert!(!signals.leave().is_cancelled());
+        send("-TERM");
         cancelled(signals.leave()).await;
     }
 }

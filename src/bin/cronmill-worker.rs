@@ -1,9 +1,8 @@
 //! `cronmill-worker`: runs the bundled handlers on tasks from Redis. See `cronmill::cli::worker`.
+//!
+//! It uses the system's allocator: with mimalloc an idle worker held 20 MB instead of 9 MB.
 
 use std::process::ExitCode;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     cronmill::cli::worker::main()

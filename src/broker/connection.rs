@@ -164,7 +164,12 @@ impl Broker {
     async fn check_server(&self) -> Result<(), BrokerError> {
         let address = self.address();
         let mut link = self.link();
-        let info: String = redis::cmd("INFO").query_async(&mut link).await.doing("read INFO", "*")?;
+        // The first command: it meets what a URL without a password hides until here.
+        let info: Result<String, RedisError> = redis::cmd("INFO").query_async(&mut link).await;
+        let info = match info {
+            Err(source) if is_login(&source) => return Err(refused(&self.shared.endpoint, source)),
+            info => info.doing("read INFO", "*")?,
+        };
         let field = |name: &str| {
             info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
         };
@@ -200,13 +205,17 @@ fn client(endpoint: &Endpoint) -> Result<Client, BrokerError> {
     made.map_err(|source| BrokerError::Connect { address: endpoint.to_string(), source })
 }
 
+/// Whether Redis refuses who we said we are, or what that user may not do.
+fn is_login(source: &RedisError) -> bool {
+    source.kind() == ErrorKind::AuthenticationFailed
+        || matches!(source.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
+        || matches!(source.kind(), ErrorKind::Server(ServerErrorKind::NoPerm))
+}
+
 /// A refused login is the user's to mend; everything else may pass.
 fn refused(endpoint: &Endpoint, source: RedisError) -> BrokerError {
-    let login = source.kind() == ErrorKind::AuthenticationFailed
-        || matches!(source.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
-        || matches!(source.kind(), ErrorKind::Server(ServerErrorKind::NoPerm));
     let address = endpoint.to_string();
-    match login {
+    match is_login(&source) {
         true => BrokerError::Login { address, user: endpoint.user().to_owned(), source },
         false => BrokerError::Connect { address, source },
     }

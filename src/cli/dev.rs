@@ -1,47 +1,81 @@
 //! `cronmill dev`: manifests in force on this machine, without a cluster.
 
-use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Error;
 use clap::{Args, ValueEnum};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
-use super::args::LogArgs;
-use super::exit::Failure;
-use crate::broker::{BrokerError, Endpoint, Owner};
-use crate::local::{Dev, Event, Leash, LocalError, Options, PrivateRedis};
-use crate::shutdown;
+use super::args::redis::{endpoint, secret};
+use super::args::{Listen, LogArgs};
+use super::exit::{Failure, is_users_to_mend};
+use super::scrape;
+use crate::local::{Dev, Event, GuardCommand, LocalError, Options, Redis};
+use crate::shutdown::{self, Signals};
+use crate::telemetry::{self, Health, Metrics, Readiness, TelemetryError};
 
 mod show;
 
-/// The hidden word after which this program becomes another one that ends with its parent.
-pub const LEASH_WORD: &str = "run-with-parent";
+use show::Show;
 
-/// Runs manifests on this machine: fires their schedules and runs their workers as processes.
+/// The hidden command by which this program is started beside itself; see [`run_guard`].
+pub const GUARD_WORD: &str = "guard-processes";
+
+const EXAMPLES: &str = "\
+Examples:
+  cronmill dev -f deploy/samples
+  cronmill dev -f tasks.yaml queues.yaml --redis redis://127.0.0.1:6379/1
+  cronmill dev -f deploy/samples -o json | jq -c 'select(.event == \"tick\")'";
+
+/// Run manifests on this machine: fire their schedules, run their workers as processes.
 ///
-/// Files are read again when they change. Without --redis a private Redis is started that forgets everything
-/// at the end. Stop it with Ctrl-C: workers get a few seconds to finish what they hold.
+/// Files are read again when they change: an edit is in force within a second. Without --redis a private Redis is
+/// started that forgets everything at the end. Workers come and go with the work, from zero and back.
 ///
-/// Exit codes: 0 ended as asked, 2 a manifest or flag is wrong, 3 failure.
+/// Ctrl-C or SIGTERM ends it: workers get 8 s to finish what they hold, then they put it back. A second signal
+/// ends it at once, with exit code 3.
+///
+/// Exit codes: 0 ended as asked, 2 a manifest, a flag or Redis is wrong (also at the end, when the others ran), 3
+/// failure.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct DevArgs {
-    /// A manifest, or a folder of them. May be given several times.
-    #[arg(short, long = "file", value_name = "PATH", required = true)]
+    /// Manifests, or folders of them: every *.yaml, *.yml and *.json below.
+    #[arg(short, long = "file", value_name = "PATH", required = true, num_args = 1..)]
     files: Vec<PathBuf>,
     /// A running Redis to use: redis://[user:password@]host[:port][/db], rediss:// for TLS, unix:///path.
-    #[arg(long = "redis", env = "CRONMILL_REDIS_URL", value_name = "URL", hide_env_values = true)]
-    #[arg(value_parser = |text: &str| Ok::<_, std::convert::Infallible>(SecretString::from(text)))]
+    ///
+    /// Everybody on this machine can read a program's flags, so put a URL with a password into the
+    /// environment. [default: a private Redis is started]
+    #[arg(long, env = "CRONMILL_REDIS_URL", value_name = "URL", hide_env_values = true, value_parser = secret)]
     redis: Option<SecretString>,
-    /// The server to start where no Redis is given.
+    /// PEM file of the certificate authorities to trust for a rediss:// URL, instead of the public ones.
+    #[arg(long, env = "CRONMILL_REDIS_CA", value_name = "FILE")]
+    redis_ca: Option<PathBuf>,
+    /// The server to start when no Redis is given: Redis 6.2 or newer, or Valkey.
     #[arg(long, env = "CRONMILL_REDIS_SERVER", value_name = "PROGRAM", default_value = "redis-server")]
     redis_server: PathBuf,
-    /// The bundled worker; by default cronmill-worker beside this program.
+    /// The bundled worker, for TaskQueues without a template. [default: cronmill-worker beside this program]
     #[arg(long, env = "CRONMILL_WORKER", value_name = "PROGRAM")]
     worker: Option<PathBuf>,
-    /// How events are printed.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    /// Where to serve /metrics, /livez and /readyz: ip:port or :port; nowhere when absent or empty.
+    #[arg(
+        long,
+        env = "CRONMILL_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    listen: Listen,
+    /// Form of the events on stdout.
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
     output: Output,
     #[command(flatten)]
     log: LogArgs,
@@ -50,9 +84,9 @@ pub struct DevArgs {
 /// How events are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// A line for people.
+    /// A line per event, for people; it may change.
     Text,
-    /// A JSON object a line.
+    /// A JSON object per line, for programs; fields stay.
     Json,
 }
 
@@ -60,91 +94,155 @@ impl DevArgs {
     /// Runs until it is told to stop.
     ///
     /// # Errors
-    /// [`Failure::Usage`] when a manifest or a flag is wrong, also when others were in force meanwhile;
-    /// [`Failure::Failed`] when Redis cannot be started or reached.
+    /// [`Failure::Usage`] when a manifest, a flag or Redis is wrong, also when others were in force meanwhile;
+    /// [`Failure::Failed`] when Redis cannot be started or reached, or at a second signal.
     pub fn run(self) -> Result<(), Failure> {
         self.log.init()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        runtime.map_err(Failure::failed)?.block_on(self.serve())
+        let runtime = runtime.map_err(|error| Failure::failed(error).context("start the runtime"))?;
+        runtime.block_on(self.serve())
     }
 
     async fn serve(self) -> Result<(), Failure> {
-        let signals = shutdown::signals().map_err(Failure::failed)?;
-        let program = std::env::current_exe().map_err(Failure::failed)?;
-        let leash = Leash { program: program.clone(), words: vec![LEASH_WORD.into()] };
-        let (private, url) = match &self.redis {
-            Some(url) => (None, url.clone()),
-            None => {
-                let started = PrivateRedis::start(&self.redis_server, &std::env::temp_dir(), &leash).await;
-                let private = started.map_err(refused)?;
-                let url = SecretString::from(private.url());
-                (Some(private), url)
+        let signals = shutdown::signals();
+        let signals = signals.map_err(|error| Failure::failed(error).context("listen for signals"))?;
+        let (metrics, served) = (Metrics::new(env!("CARGO_PKG_VERSION")), CancellationToken::new());
+        let is_running = Arc::new(AtomicBool::new(false));
+        let probes = match self.listen.0 {
+            Some(addr) => Some(self::probes(addr, &metrics, &signals, &is_running, &served).await?),
+            None => None,
+        };
+        let show = Arc::new(Show::start(self.output));
+        let ran = tokio::select! {
+            ran = self.start_and_run(metrics, &signals, &is_running, &show) => ran,
+            () = signals.hurry().cancelled() => Err(Failure::Failed(Error::msg(
+                "left at the second signal; the workers put back what they hold",
+            ))),
+        };
+        show.flush();
+        served.cancel();
+        if let Some(probes) = probes {
+            match probes.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, reason = error.reason(), "probes were not served"),
+                Err(error) => tracing::error!(%error, "probes were not served"),
             }
-        };
-        let endpoint: Endpoint = url
-            .expose_secret()
-            .trim()
-            .parse()
-            .map_err(|error: BrokerError| Failure::usage(error).context("--redis"))?;
-        let show = Arc::new(show::Show::new(self.output));
-        show.redis(&endpoint.to_string(), private.is_some());
-        let options = Options {
-            cluster: cluster(&self.files),
-            manifests: self.files,
-            endpoint,
-            redis_url: url,
-            owner: Owner::new(&host(), std::process::id(), &uuid::Uuid::new_v4().to_string()),
-            bundled_worker: self.worker.unwrap_or_else(|| beside(&program)),
-            leash,
-        };
-        let mut dev = Dev::start(options, move |event: Event| show.event(&event)).await.map_err(refused)?;
-        if let (1.., 0) = dev.wrong_and_in_force() {
-            return Err(Failure::usage(anyhow::Error::msg(
-                "nothing to run: every manifest is wrong, see above",
+        }
+        ran
+    }
+
+    async fn start_and_run(
+        self,
+        metrics: Metrics,
+        signals: &Signals,
+        is_running: &AtomicBool,
+        show: &Arc<Show>,
+    ) -> Result<(), Failure> {
+        let options = self.options(metrics.clone())?;
+        if !options.bundled_worker.exists() {
+            show.event(&Event::Note(format!(
+                "there is no {}: TaskQueues without a template cannot have workers; build it, or name it with --worker",
+                options.bundled_worker.display()
             )));
         }
-        let (stop, leave) = (signals.drain().clone(), signals.leave().clone());
-        // A second signal leaves at once; what the workers held comes back when its leases end.
-        let left_at_once = leave.run_until_cancelled(dev.run(stop)).await.is_none();
-        drop(private);
-        if left_at_once {
-            return Err(Failure::failed(anyhow::Error::msg("left at once, as asked twice")));
-        }
-        match dev.wrong_and_in_force().0 {
+        let told = Arc::clone(show);
+        let starting = Dev::start(options, move |event: Event| told.event(&event));
+        let Some(started) = signals.drain().run_until_cancelled(starting).await else { return Ok(()) };
+        let mut dev = started.map_err(refused)?;
+        watch(&metrics, &dev);
+        is_running.store(true, Ordering::Relaxed);
+        dev.run(signals.drain().clone()).await.map_err(refused)?;
+        match dev.wrong() {
             0 => Ok(()),
-            wrong => Err(Failure::usage(anyhow::Error::msg(format!(
-                "manifests are wrong in {wrong} places, see above"
-            )))),
+            wrong => Err(Failure::Usage(Error::msg(super::check::wrong_in(wrong)))),
         }
+    }
+
+    /// What was typed, checked.
+    fn options(self, metrics: Metrics) -> Result<Options, Failure> {
+        let program = std::env::current_exe();
+        let program = program.map_err(|error| Failure::failed(error).context("find this very program"))?;
+        let redis = match self.redis {
+            None => Redis::Private { program: self.redis_server, within: std::env::temp_dir() },
+            Some(url) => {
+                let endpoint = endpoint(&url, self.redis_ca.as_deref(), "--redis or CRONMILL_REDIS_URL")?;
+                let authority = self.redis_ca.map(|file| file.canonicalize().unwrap_or(file));
+                Redis::Running {
+                    endpoint: Box::new(endpoint),
+                    url: SecretString::from(url.expose_secret().trim()),
+                    authority,
+                }
+            }
+        };
+        Ok(Options {
+            cluster: cluster(&self.files),
+            manifests: self.files,
+            redis,
+            host: host(),
+            bundled_worker: self.worker.unwrap_or_else(|| program.with_file_name("cronmill-worker")),
+            guard: GuardCommand { program, words: vec![GUARD_WORD.into()] },
+            metrics,
+        })
     }
 }
 
-/// Becomes the program named in the words after [`LEASH_WORD`]: parent's process id, program, arguments.
+/// Serves probes and metrics; a taken address is an error at once.
+async fn probes(
+    addr: SocketAddr,
+    metrics: &Metrics,
+    signals: &Signals,
+    is_running: &Arc<AtomicBool>,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<Result<(), TelemetryError>>, Failure> {
+    let listener = telemetry::bind(addr).await.map_err(Failure::failed)?;
+    let (drain, is_running) = (signals.drain().clone(), Arc::clone(is_running));
+    let health = Health::new(move || match is_running.load(Ordering::Relaxed) {
+        _ if drain.is_cancelled() => Readiness::NotReady("draining".into()),
+        true => Readiness::Ready,
+        false => Readiness::NotReady("the manifests are not in force yet".into()),
+    });
+    Ok(tokio::spawn(telemetry::serve(listener, metrics.clone(), health, stop.clone())))
+}
+
+/// Shows what Redis knows at each scrape.
+fn watch(metrics: &Metrics, dev: &Dev) {
+    scrape::show_queues(metrics, dev.broker());
+    let clock = dev.broker().clone();
+    metrics.refresh_with(move |metrics| metrics.set_redis_clock_offset(clock.clock_offset().as_secs_f64()));
+}
+
+/// Ends what a [`Dev`] of another process of this program started, once that process is gone.
 ///
 /// # Errors
-/// [`Failure`] when that is not possible; otherwise it does not return.
-pub fn become_leashed(words: &[OsString]) -> Result<(), Failure> {
-    let [parent, program, arguments @ ..] = words else {
-        return Err(Failure::usage(anyhow::Error::msg("this word is for cronmill's own use")));
-    };
-    let parent = parent.to_string_lossy().parse().map_err(Failure::usage)?;
-    let error = crate::local::run_leashed(parent, program, arguments);
-    Err(Failure::failed(anyhow::Error::new(error).context(format!("run {}", program.display()))))
+/// [`Failure::Failed`] when signals cannot be caught.
+pub fn run_guard() -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(error).context("start the runtime"))?;
+    let _entered = runtime.enter();
+    // Whoever ends all processes of this name, or closes the terminal, gives the other one time to end well; it is
+    // then needed all the more. Caught signals do nothing.
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+        let _caught = signal(kind).map_err(|error| Failure::failed(error).context("catch signals"))?;
+    }
+    crate::local::guard(std::io::stdin().lock());
+    Ok(())
 }
 
 fn refused(error: LocalError) -> Failure {
-    match error.is_retryable() || matches!(error, LocalError::ServerEnded { .. } | LocalError::Prepare { .. })
-    {
-        true => Failure::failed(error),
-        false => Failure::usage(error),
+    match error {
+        LocalError::Broker(error) if is_users_to_mend(&error) => Failure::usage(error),
+        LocalError::Broker(error) => Failure::failed(error),
+        error if error.is_retryable() => Failure::failed(error),
+        error => Failure::usage(error),
     }
 }
 
 /// Tells this set of manifests from others on the same Redis: what one deletes, another keeps.
 fn cluster(files: &[PathBuf]) -> String {
-    let mut paths: Vec<_> =
-        files.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).collect();
+    let canonical = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+    let mut paths: Vec<_> = files.iter().map(canonical).collect();
     paths.sort();
+    paths.dedup();
     let mut digest = Sha256::new();
     for path in &paths {
         digest.update(path.as_os_str().as_encoded_bytes());
@@ -154,11 +252,11 @@ fn cluster(files: &[PathBuf]) -> String {
     format!("local-{hex}")
 }
 
-fn beside(program: &Path) -> PathBuf {
-    program.with_file_name("cronmill-worker")
-}
-
+/// This machine's name, as workers and asynq tell it.
 fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "localhost".into(), |name| name.trim().into())
+    let name = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
+    match name.trim() {
+        "" => "unknown-host".to_owned(),
+        name => name.to_owned(),
+    }
 }

@@ -1,5 +1,6 @@
 //! `cronmill shop-data`: a database of users and orders to try the shop's handlers on.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -41,7 +42,13 @@ impl ShopDataArgs {
             _ => Failure::failed(error),
         })?;
         let (file, seconds) = (self.file.display(), started.elapsed().as_secs_f64());
-        eprintln!("{file}: {} orders of {} users in {seconds:.1} s", size.orders, size.users);
+        // Where stderr is closed there is nobody to tell; `eprintln!` would panic.
+        let _ = writeln!(
+            io::stderr(),
+            "{file}: {} orders of {} users in {seconds:.1} s",
+            size.orders,
+            size.users
+        );
         Ok(())
     }
 }

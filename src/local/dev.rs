@@ -1,151 +1,180 @@
-//! The loop of local mode: manifests into force, ticks fired, fleets sized.
+//! Local mode put together: what each part is given, what happens when one ends, and the end.
 
 use std::collections::BTreeMap;
+use std::future::{Future, pending};
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
-use tokio::task::JoinHandle;
+use secrecy::SecretString;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::error::LocalError;
-use super::fleet::Fleet;
-use super::leash::Leash;
-use super::manifest::{
-    Changes, CommandLine, ManifestError, Manifests, ObjectKey, ResolvedQueue, WorkerFleet, WorkerProgram,
-};
-use super::observe::Observer;
+use super::event::{Event, Tell};
+use super::guard::{Guard, GuardCommand};
+use super::keep::Keepers;
+use super::manifest::{Changes, ObjectKey, ResolvedQueue};
+use super::private_redis::PrivateRedis;
 use super::put::Put;
-use crate::broker::{Broker, BrokerError, Endpoint, Owner};
-use crate::keeper::Keeper;
-use crate::scaling::{History, Policy, plan};
-use crate::scheduler::{Scheduler, SchedulerError, Tick};
-use crate::task::QueueName;
+use super::read::{Found, Reader};
+use super::record;
+use super::squad::{Squads, Surroundings};
+use crate::broker::{Broker, Endpoint, Owner};
+use crate::keeper::Outage;
+use crate::scheduler::{Scheduler, Tick};
+use crate::telemetry::Metrics;
 
 /// How often fleets are looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// How often files are looked at.
-const READ: Duration = Duration::from_millis(500);
-/// How often everything is compared with Redis again.
-const COMPARE: Duration = Duration::from_secs(60);
 /// How long workers get to finish what they hold when local mode ends, before they are told to put it back.
 const LEAVE: Duration = Duration::from_secs(8);
-/// How long they then get to put it back.
+/// How long they then get to put it back, before they are killed.
 const HURRY: Duration = Duration::from_secs(3);
+/// How long anything else may take at the end.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What local mode runs on.
 #[derive(Debug)]
 pub struct Options {
     /// Files and folders of manifests.
     pub manifests: Vec<PathBuf>,
-    /// The Redis.
-    pub endpoint: Endpoint,
-    /// Its URL, for the workers.
-    pub redis_url: SecretString,
+    /// Which Redis.
+    pub redis: Redis,
     /// What tells this set of manifests from others on the same Redis.
     pub cluster: String,
-    /// This run of this process.
-    pub owner: Owner,
+    /// This machine's name, as workers on it tell it.
+    pub host: String,
     /// The program of the bundled worker.
     pub bundled_worker: PathBuf,
-    /// How children are started so that they end with us.
-    pub leash: Leash,
+    /// How the process is started that ends our workers and our Redis, should we be killed.
+    pub guard: GuardCommand,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
-/// Something worth telling.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// Something is wrong in a manifest; everything else goes on.
-    Wrong(ManifestError),
-    /// Something is wrong with a schedule that its manifest did not show.
-    Refused(Arc<SchedulerError>),
-    /// What was left aside among the manifests.
-    Note(String),
-    /// How many objects are in force now.
-    InForce {
-        /// CronTasks.
-        tasks: usize,
-        /// TaskQueues.
-        queues: usize,
+/// A Redis to run on.
+#[derive(Debug)]
+pub enum Redis {
+    /// One that is started for this run and forgets everything with it.
+    Private {
+        /// The server.
+        program: PathBuf,
+        /// Where it may have a folder of its own.
+        within: PathBuf,
     },
-    /// A tick was accounted for.
-    Tick(Tick),
-    /// A fleet changes its size.
-    Fleet {
-        /// `namespace/name` of its TaskQueue.
-        name: String,
-        /// Workers so far.
-        from: u32,
-        /// Workers from now on.
-        to: u32,
-        /// Why.
-        why: String,
+    /// One that runs already.
+    Running {
+        /// Where it is.
+        endpoint: Box<Endpoint>,
+        /// The same as a URL, for the workers.
+        url: SecretString,
+        /// PEM file of the certificate authorities to trust for it, for the workers.
+        authority: Option<PathBuf>,
     },
 }
-
-type OnEvent = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// Local mode, connected and ready.
 pub struct Dev {
-    options: Options,
     broker: Broker,
     scheduler: Scheduler,
-    manifests: Manifests,
-    put: Put,
-    squads: BTreeMap<ObjectKey, Squad>,
-    leaving: Vec<Fleet>,
-    keeping: Option<(CancellationToken, JoinHandle<()>)>,
-    on_event: OnEvent,
-    started: Instant,
-    in_force: (usize, usize),
-}
-
-/// The workers of one TaskQueue and what is known about them.
-struct Squad {
-    queue: Arc<ResolvedQueue>,
-    fleet: Fleet,
-    observer: Observer,
-    history: History,
-    told: u32,
+    reader: Option<Reader>,
+    put: Option<Put>,
+    squads: Squads,
+    keepers: Keepers,
+    metrics: Metrics,
+    tell: Tell,
+    task_queues: BTreeMap<ObjectKey, Arc<ResolvedQueue>>,
+    /// How much is wrong in the manifests.
+    wrong: usize,
+    refused: Arc<AtomicUsize>,
+    // Last: dropped after those who use it.
+    private: Option<PrivateRedis>,
 }
 
 impl Dev {
-    /// Connects to Redis, reads the manifests and puts them into force. Nothing fires or runs yet.
+    /// Reads the manifests, starts or connects to Redis and puts the manifests into force. Nothing fires or runs
+    /// yet. What is wrong in a manifest is an [`Event`], and the others go on.
+    ///
+    /// `on_event` is called from several threads and must not block. Dropping the future undoes nothing in Redis.
     ///
     /// # Errors
-    /// [`LocalError::Broker`] when Redis cannot be used. What is wrong in a manifest is an [`Event`].
+    /// [`LocalError::NothingToRun`] when every manifest is wrong, [`LocalError::Broker`] when Redis cannot be
+    /// used, and what can be wrong with starting one.
     pub async fn start(
         options: Options,
         on_event: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Self, LocalError> {
-        let broker = Broker::connect(&options.endpoint).await?;
-        let on_event: OnEvent = Arc::new(on_event);
-        let tell = Arc::clone(&on_event);
-        let scheduler = Scheduler::new(broker.clone(), options.owner.clone())
-            .on_tick(move |tick| tell(Event::Tick(tick.clone())));
-        let manifests = Manifests::open(options.manifests.clone(), &options.cluster);
-        let put = Put::new(scheduler.clone(), options.cluster.clone());
+        let tell: Tell = Arc::new(on_event);
+        let reader = Reader::new(options.manifests, &options.cluster);
+        let (reader, found) = reader.read().await.ok_or(LocalError::PartEnded { part: "reading" })?;
+        tell_of(&found, &tell);
+        if found.wrong > 0 && found.good == 0 {
+            return Err(LocalError::NothingToRun);
+        }
+        let guard = Guard::start(&options.guard)?;
+        let (endpoint, redis_url, redis_ca, private) = match options.redis {
+            Redis::Running { endpoint, url, authority } => (*endpoint, url, authority, None),
+            Redis::Private { program, within } => {
+                let private = PrivateRedis::start(&program, &within, &guard).await?;
+                (private.url().parse()?, private.url().into(), None, Some(private))
+            }
+        };
+        tell(Event::Redis { address: endpoint.to_string(), is_private: private.is_some() });
+        let broker = Broker::connect(&endpoint).await?;
+        let owner = Owner::new(&options.host, std::process::id(), &uuid::Uuid::new_v4().to_string());
+        let scheduler = Scheduler::new(broker.clone(), owner.clone()).on_tick({
+            let (tell, metrics) = (Arc::clone(&tell), options.metrics.clone());
+            move |tick: &Tick| {
+                record::tick(&metrics, tick);
+                tell(Event::Tick(tick.clone()));
+            }
+        });
+        let refused = Arc::new(AtomicUsize::new(0));
+        let put = Put::new(scheduler.clone(), options.cluster, Arc::clone(&tell), Arc::clone(&refused));
+        let around = Surroundings {
+            redis_url,
+            redis_ca,
+            bundled_worker: options.bundled_worker,
+            host: options.host,
+            guard,
+        };
+        let squads = Squads::new(broker.clone(), around, options.metrics.clone(), Arc::clone(&tell));
         let mut dev = Self {
-            options,
+            keepers: Keepers::new(broker.clone(), owner),
             broker,
             scheduler,
-            manifests,
-            put,
-            squads: BTreeMap::new(),
-            leaving: Vec::new(),
-            keeping: None,
-            on_event,
-            started: Instant::now(),
-            in_force: (usize::MAX, 0),
+            reader: Some(reader),
+            put: None,
+            squads,
+            metrics: options.metrics,
+            tell,
+            task_queues: BTreeMap::new(),
+            wrong: found.wrong,
+            refused,
+            private,
         };
-        dev.read().await;
-        dev.put.sweep(dev.manifests.tasks()).await?;
-        let (written, wrong) = dev.put.flush().await;
-        dev.tell_refused(wrong);
-        written?;
+        dev.put = Some(dev.put_first(put, &found.changes).await?);
+        dev.take(&found.changes);
         Ok(dev)
+    }
+
+    /// Puts into force what was read first.
+    async fn put_first(&self, mut put: Put, changes: &Changes) -> Result<Put, LocalError> {
+        put.take(changes);
+        put.sweep().await?;
+        put.flush().await?;
+        let others = if self.private.is_some() { 0 } else { put.count_others().await? };
+        if others > 0 {
+            (self.tell)(Event::Note(format!(
+                "{others} more schedules stand in this Redis, put there from elsewhere; they fire here too"
+            )));
+        }
+        Ok(put)
     }
 
     /// The Redis it works on.
@@ -154,243 +183,127 @@ impl Dev {
         &self.broker
     }
 
-    /// How many manifests are wrong at the moment, and how many objects are in force.
+    /// In how many places the manifests are wrong at the moment, and how many schedules are refused although
+    /// their manifests are right.
     #[must_use]
-    pub fn wrong_and_in_force(&self) -> (usize, usize) {
-        (self.manifests.errors().count(), self.manifests.tasks().count() + self.manifests.queues().count())
+    pub fn wrong(&self) -> usize {
+        self.wrong + self.refused.load(Ordering::Relaxed)
     }
 
-    /// Fires, keeps and scales until the token is cancelled; then lets the workers finish what they hold for a
-    /// few seconds, and put back the rest. Redis may go and come back meanwhile.
-    pub async fn run(&mut self, stop: CancellationToken) {
-        let firing = tokio::spawn({
-            let (scheduler, stop) = (self.scheduler.clone(), stop.clone());
-            async move { scheduler.run(stop).await }
-        });
-        let mut outage = false;
-        let (mut read, mut compared) = (Instant::now(), Instant::now());
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(looks.tick()).await.is_some() {
-            if read.elapsed() >= READ {
-                self.read().await;
-                read = Instant::now();
-            }
-            if compared.elapsed() >= COMPARE {
-                self.compare();
-                compared = Instant::now();
-            }
-            match self.step().await {
-                Ok(()) if outage => {
-                    tracing::info!(redis = %self.broker.address(), "Redis is back");
-                    outage = false;
-                    self.compare();
+    /// Fires, keeps and scales until the token is cancelled; then lets the workers finish what they hold for some
+    /// seconds, and put back the rest. Redis may go and come back meanwhile. To be called once.
+    ///
+    /// Dropped before it is done, it leaves the workers to the guard, which gives them a moment to put back what
+    /// they hold.
+    ///
+    /// # Errors
+    /// [`LocalError::ServerEnded`] when the private Redis ends, [`LocalError::PartEnded`]; also then after the
+    /// workers have left.
+    pub async fn run(&mut self, stop: CancellationToken) -> Result<(), LocalError> {
+        let stop = stop.child_token();
+        let (mut parts, mut found, orders) = self.start_parts(&stop);
+        let ended = self.work(&stop, &mut parts, &mut found, &orders).await;
+        stop.cancel();
+        // Keepers go on meanwhile: what workers put back may be due.
+        self.squads.end(LEAVE, HURRY).await;
+        let farewell = async {
+            self.keepers.end().await;
+            while parts.join_next().await.is_some() {}
+        };
+        if timeout(FAREWELL, farewell).await.is_err() {
+            tracing::debug!("Redis does not answer; left without a farewell");
+        }
+        ended
+    }
+
+    fn start_parts(
+        &mut self,
+        stop: &CancellationToken,
+    ) -> (JoinSet<&'static str>, mpsc::Receiver<Found>, mpsc::UnboundedSender<Arc<Changes>>) {
+        let mut parts = JoinSet::new();
+        let (finds, found) = mpsc::channel(1);
+        let (orders, ordered) = mpsc::unbounded_channel();
+        if let Some(reader) = self.reader.take() {
+            parts.spawn(named("reading", reader.run(finds, stop.clone())));
+        }
+        if let Some(put) = self.put.take() {
+            parts.spawn(named("putting into force", put.run(ordered, stop.clone())));
+        }
+        let (scheduler, stop) = (self.scheduler.clone(), stop.clone());
+        parts.spawn(named("firing", async move { scheduler.run(stop).await }));
+        (parts, found, orders)
+    }
+
+    /// Reacts to what happens until it is told to stop, or something ends that must not.
+    async fn work(
+        &mut self,
+        stop: &CancellationToken,
+        parts: &mut JoinSet<&'static str>,
+        found: &mut mpsc::Receiver<Found>,
+        orders: &mpsc::UnboundedSender<Arc<Changes>>,
+    ) -> Result<(), LocalError> {
+        let mut outage = Outage::new("see what work there is");
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                ended = parts.join_next() => {
+                    let part = ended.and_then(Result::ok).unwrap_or("a part of local mode");
+                    return Err(LocalError::PartEnded { part });
                 }
-                Ok(()) => {}
-                Err(error) if !outage => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "Redis does not answer; waiting for it"
-                    );
-                    outage = true;
+                status = ended(&mut self.private) => return Err(LocalError::ServerEnded { status }),
+                Some(found) = found.recv() => {
+                    tell_of(&found, &self.tell);
+                    self.wrong = found.wrong;
+                    self.take(&found.changes);
+                    // Its receiver has ended only if it has ended, which is noticed above.
+                    let _ = orders.send(Arc::new(found.changes));
                 }
-                Err(_) => {}
+                _ = looks.tick() => match stop.run_until_cancelled(self.squads.look()).await {
+                    Some(Ok(())) => outage.ended(),
+                    Some(Err(error)) => looks.reset_after(outage.failed(&error)),
+                    None => return Ok(()),
+                },
             }
         }
-        self.end().await;
-        if let Some((token, keeping)) = self.keeping.take() {
-            token.cancel();
-            let _ = keeping.await;
-        }
-        let _ = firing.await;
     }
 
-    async fn step(&mut self) -> Result<(), BrokerError> {
-        let (written, wrong) = self.put.flush().await;
-        self.tell_refused(wrong);
-        written?;
-        self.scale().await
-    }
-
-    /// Everything is to be compared with Redis again: what is missing there is written anew.
-    fn compare(&mut self) {
-        for task in self.manifests.tasks() {
-            self.put.want(task);
-        }
-        self.put.want_queues_again();
-    }
-
-    async fn read(&mut self) {
-        // Files are read on this thread: local mode has little else to do meanwhile, and it is done in
-        // milliseconds.
-        let changes = self.manifests.refresh(Timestamp::now());
-        for error in &changes.errors {
-            (self.on_event)(Event::Wrong(error.clone()));
-        }
-        if let Some(note) = &changes.note {
-            (self.on_event)(Event::Note(note.clone()));
-        }
-        self.take_changes(&changes);
-        let in_force = (self.manifests.tasks().count(), self.manifests.queues().count());
-        if in_force != self.in_force {
-            self.in_force = in_force;
-            (self.on_event)(Event::InForce { tasks: in_force.0, queues: in_force.1 });
-        }
-    }
-
-    fn take_changes(&mut self, changes: &Changes) {
-        for task in &changes.removed_tasks {
-            self.put.unwant(task);
-        }
-        for task in &changes.upserted_tasks {
-            self.put.want(task);
-        }
+    /// Takes in what was read, as far as it is not about Redis.
+    fn take(&mut self, changes: &Changes) {
         if changes.upserted_queues.is_empty() && changes.removed_queues.is_empty() {
             return;
         }
-        self.put.want_queues(self.manifests.queues());
         for queue in &changes.removed_queues {
-            self.dismiss(&queue.key);
+            self.task_queues.remove(&queue.key);
+            self.squads.dismiss(&queue.key);
         }
         for queue in &changes.upserted_queues {
-            match &queue.workers {
-                Some(workers) => self.muster(queue, workers),
-                None => self.dismiss(&queue.key),
-            }
+            self.task_queues.insert(queue.key.clone(), Arc::clone(queue));
+            self.squads.muster(queue);
         }
-        self.keep();
-    }
-
-    /// Sends all workers of a TaskQueue away.
-    fn dismiss(&mut self, key: &ObjectKey) {
-        if let Some(mut squad) = self.squads.remove(key) {
-            squad.fleet.resize(0, &BTreeMap::new());
-            self.leaving.push(squad.fleet);
-        }
-    }
-
-    /// Notes how the workers of a TaskQueue are to be run.
-    fn muster(&mut self, queue: &Arc<ResolvedQueue>, workers: &WorkerFleet) {
-        let command = self.command(queue, workers);
-        match self.squads.get_mut(&queue.key) {
-            Some(squad) => {
-                squad.queue = Arc::clone(queue);
-                squad.fleet.change(command);
-            }
-            None => {
-                let name = format!("{}/{}", queue.key.namespace, queue.key.name);
-                let squad = Squad {
-                    queue: Arc::clone(queue),
-                    fleet: Fleet::new(name, command, self.options.leash.clone()),
-                    observer: Observer::new(),
-                    history: History::starting_with(0, self.started.elapsed()),
-                    told: 0,
-                };
-                self.squads.insert(queue.key.clone(), squad);
-            }
-        }
-    }
-
-    fn command(&self, queue: &ResolvedQueue, workers: &WorkerFleet) -> CommandLine {
-        let weights: Vec<_> =
-            queue.queues.iter().map(|served| format!("{}={}", served.redis_name, served.weight)).collect();
-        let environment = BTreeMap::from([
-            ("CRONMILL_REDIS_URL".to_owned(), self.options.redis_url.expose_secret().to_owned()),
-            ("CRONMILL_QUEUES".to_owned(), weights.join(",")),
-            ("CRONMILL_STRICT".to_owned(), queue.strict.to_string()),
-            ("CRONMILL_CONCURRENCY".to_owned(), workers.concurrency.to_string()),
-            ("CRONMILL_LEASE".to_owned(), format!("{}s", queue.lease.as_secs())),
-            // A worker sent away finishes what it holds, however long that takes: nothing busy is killed.
-            ("CRONMILL_SHUTDOWN_TIMEOUT".to_owned(), "7d".to_owned()),
-        ]);
-        match &workers.program {
-            WorkerProgram::Container(container) => container.command_line(&environment),
-            WorkerProgram::Bundled => CommandLine {
-                program: self.options.bundled_worker.to_string_lossy().into_owned(),
-                arguments: Vec::new(),
-                environment,
-                folder: None,
-            },
-        }
-    }
-
-    /// Keeps the queues there are now.
-    fn keep(&mut self) {
-        if let Some((token, _keeping)) = self.keeping.take() {
-            token.cancel();
-        }
-        let token = CancellationToken::new();
-        let keeper = Keeper::new(self.broker.clone(), self.put.queue_names(), self.options.owner.clone());
-        self.keeping = Some((token.clone(), tokio::spawn(keeper.run(token))));
-    }
-
-    async fn scale(&mut self) -> Result<(), BrokerError> {
-        for fleet in &mut self.leaving {
-            fleet.reap();
-        }
-        self.leaving.retain(|fleet| !fleet.is_gone());
-        for squad in self.squads.values_mut() {
-            let Some(workers) = &squad.queue.workers else { continue };
-            let names: Vec<QueueName> =
-                squad.queue.queues.iter().map(|queue| queue.redis_name.clone()).collect();
-            squad.fleet.reap();
-            let pids = squad.fleet.pids();
-            let snapshot = squad.observer.look(&self.broker, &names, &pids).await?;
-            let plan = plan(&snapshot, &policy(workers), &mut squad.history, self.started.elapsed());
-            let held = match pids.is_empty() {
-                true => BTreeMap::new(),
-                false => squad.observer.holding(&self.broker, &pids).await?,
-            };
-            if plan.replicas != squad.told {
-                let name = format!("{}/{}", squad.queue.key.namespace, squad.queue.key.name);
-                let (from, to) = (squad.told, plan.replicas);
-                squad.told = to;
-                (self.on_event)(Event::Fleet { name, from, to, why: plan.to_string() });
-            }
-            squad.fleet.resize(plan.replicas, &held);
-        }
-        Ok(())
-    }
-
-    async fn end(&mut self) {
-        let keys: Vec<_> = self.squads.keys().cloned().collect();
-        for key in keys {
-            self.dismiss(&key);
-        }
-        if !self.wait_for_leaving(LEAVE).await {
-            self.leaving.iter().for_each(Fleet::hurry);
-            self.wait_for_leaving(HURRY).await;
-        }
-    }
-
-    async fn wait_for_leaving(&mut self, limit: Duration) -> bool {
-        let end = Instant::now() + limit;
-        while Instant::now() < end {
-            self.leaving.iter_mut().for_each(Fleet::reap);
-            self.leaving.retain(|fleet| !fleet.is_gone());
-            if self.leaving.is_empty() {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        false
-    }
-
-    fn tell_refused(&self, wrong: Vec<SchedulerError>) {
-        for error in wrong {
-            (self.on_event)(Event::Refused(Arc::new(error)));
-        }
+        let served = self.task_queues.values().flat_map(|object| &object.queues);
+        let names = served.map(|queue| queue.redis_name.clone()).collect();
+        self.keepers.keep(&names);
+        self.metrics.watch_queues(names.iter().map(ToString::to_string));
     }
 }
 
-fn policy(workers: &WorkerFleet) -> Policy {
-    let scaling = &workers.scaling;
-    Policy {
-        fixed: workers.replicas,
-        min: scaling.min_replicas.unsigned_abs(),
-        max: scaling.max_replicas.unsigned_abs(),
-        concurrency: workers.concurrency,
-        target_wait: scaling.target_wait.as_std(),
-        stabilization: scaling.stabilization.as_std(),
+fn tell_of(found: &Found, tell: &Tell) {
+    found.changes.errors.iter().cloned().map(Event::Wrong).for_each(|event| tell(event));
+    found.changes.note.iter().cloned().map(Event::Note).for_each(|event| tell(event));
+}
+
+async fn named(name: &'static str, part: impl Future<Output = ()>) -> &'static str {
+    part.await;
+    name
+}
+
+/// Waits for the end of a server that must not end; for ever without one.
+async fn ended(private: &mut Option<PrivateRedis>) -> ExitStatus {
+    match private {
+        Some(redis) => redis.ended().await,
+        None => pending().await,
     }
 }

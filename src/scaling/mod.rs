@@ -120,10 +120,12 @@ impl fmt::Display for Plan {
 /// time and that window.
 #[must_use]
 pub fn plan(snapshot: &Snapshot, policy: &Policy, history: &mut History, now: Duration) -> Plan {
-    let backlog = snapshot.pending + snapshot.due_soon + snapshot.ticks_soon;
-    let slots =
-        snapshot.active + share(backlog, snapshot.run_time.unwrap_or(policy.target_wait), policy.target_wait);
+    let backlog = snapshot.pending.saturating_add(snapshot.due_soon).saturating_add(snapshot.ticks_soon);
+    let run_time = snapshot.run_time.unwrap_or(policy.target_wait);
+    let slots = snapshot.active.saturating_add(share(backlog, run_time, policy.target_wait));
     if let Some(replicas) = policy.fixed {
+        // Should it be freed, it shrinks no sooner than any other.
+        history.note(now, policy.stabilization, replicas);
         return Plan { replicas, backlog, slots, reason: Reason::Fixed };
     }
     let wanted = u32::try_from(slots.div_ceil(u64::from(policy.concurrency.max(1)))).unwrap_or(u32::MAX);

@@ -72,6 +72,18 @@ fn whoever_takes_over_shrinks_nothing_for_a_window() {
 }
 
 #[test]
+fn a_fleet_that_was_fixed_shrinks_after_the_window_once_it_is_freed() {
+    let mut history = History::starting_with(0, Duration::ZERO);
+    let mut at = |seconds, fixed| {
+        plan(&pending(0), &Policy { fixed, ..POLICY }, &mut history, Duration::from_secs(seconds)).replicas
+    };
+    assert_eq!(
+        (at(1, Some(5)), at(100, Some(5)), at(101, None), at(160, None), at(161, None)),
+        (5, 5, 5, 5, 0)
+    );
+}
+
+#[test]
 fn a_fleet_does_not_go_to_zero_just_before_a_tick() {
     let near = |seconds, current| Snapshot {
         next_tick: Some(Duration::from_secs(seconds)),

@@ -49,9 +49,10 @@ struct Due {
 
 /// Decides about all ticks from `next`, the stored nominal time that is not accounted for yet, up to `now`.
 ///
-/// Of several due ticks only the last can fire; a tick is missed only because a later one is due too. That one
-/// fires however late, unless it is more than the starting deadline behind, or, under [`CatchUp::None`], more
-/// than [`NO_CATCH_UP_GRACE_S`]. Lateness counts in whole seconds from when the tick was due, jitter included.
+/// Of several due ticks only the last can fire; a tick is missed only because a later one is due too. That
+/// one fires however late, unless it is more than the starting deadline behind, or, under
+/// [`CatchUp::None`], more than [`NO_CATCH_UP_GRACE_S`]. Lateness counts in whole seconds from when the
+/// tick was due, jitter included.
 ///
 /// At most [`TICKS_PER_DECISION_MAX`] ticks are looked at. When more are due, all that were looked at have
 /// passed, nothing fires, and `next` is due already: decide again from there.

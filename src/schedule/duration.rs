@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::error::Fault;
+use super::error::{Fault, shorten};
 
 const ALLOWED: &str = "at least 1s, written as in 90s, 5m, 1h30m or 2d (units ms, s, m, h, d)";
 const NANOS_PER_S: u64 = 1_000_000_000;
@@ -53,7 +53,7 @@ fn sum(text: &str, at: usize) -> Result<u64, Fault> {
 fn nanos(number: &str, unit: &str) -> Result<u64, String> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
-        return Err(format!("{number}{unit:.20} does not begin with a number"));
+        return Err(format!("{:?} does not begin with a number", shorten(&format!("{number}{unit}"), 20)));
     }
     let per_unit: u64 = match unit {
         "ns" => 1,
@@ -64,7 +64,7 @@ fn nanos(number: &str, unit: &str) -> Result<u64, String> {
         "h" => 3_600 * NANOS_PER_S,
         "d" => 86_400 * NANOS_PER_S,
         "" => return Err(format!("{number:.20} has no unit")),
-        _ => return Err(format!("unknown unit {unit:.20}")),
+        _ => return Err(format!("unknown unit {:?}", shorten(unit, 20))),
     };
     let too_long = || format!("{number:.20}{unit} is longer than 292 years");
     let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| too_long())? };

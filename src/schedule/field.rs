@@ -116,7 +116,7 @@ impl Field {
             (Some(_), Some(_)) => return Err(range.fault(self, "a range has one hyphen")),
         };
         if first > last {
-            return Err(range.fault(self, self.backwards(range.text)));
+            return Err(range.fault(self, backwards(range)));
         }
         let step = step.unwrap_or(1);
         Ok(FieldMask { bits: stepped(first, last, step), is_star: false, is_spaced: step > 1 })
@@ -141,7 +141,7 @@ impl Field {
             (self.value(low)?, self.value(high)?)
         };
         if first > last {
-            return Err(range.fault(self, self.backwards(range.text)));
+            return Err(range.fault(self, backwards(range)));
         }
         let hash = stable_hash::number(&[b"H", self.as_str().as_bytes(), hash_key.as_bytes()]);
         let choices = last - first + 1;
@@ -195,21 +195,21 @@ impl Field {
         if matches!(self, Self::DayOfMonth | Self::DayOfWeek) && piece.text.contains(['L', 'W', '#']) {
             return format!("{shown} is not supported: there is no L, W or #");
         }
-        if self.names().is_empty() {
+        if piece.text.bytes().all(|b| b.is_ascii_digit()) {
+            format!("{shown} is too large")
+        } else if self.names().is_empty() {
             format!("{shown} is not a number")
         } else {
             format!("{shown} is neither a number nor a name")
         }
     }
-
-    fn backwards(self, range: &str) -> String {
-        let range = super::error::shorten(range, 20);
-        format!("the range {range} runs backwards; write it as two ranges in a list")
-    }
 }
 
-/// A whole number as robfig reads it: digits with a plus sign perhaps. Too large for a step or a value is the
-/// same as no number, but for the message.
+fn backwards(range: Piece<'_>) -> String {
+    format!("the range {} runs backwards; write it as two ranges in a list", range.shown())
+}
+
+/// A whole number as robfig reads it: digits, perhaps a plus sign before them, at most 63 bits.
 fn integer(text: &str) -> Option<u64> {
     let digits = text.strip_prefix('+').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {

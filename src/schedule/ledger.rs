@@ -11,9 +11,9 @@ pub const RECORD_FORMAT: u32 = 1;
 
 /// What became of one tick, or of several in a row that ended alike.
 ///
-/// As text: `1|from|to|count|outcome|at|task|reason` with from and to in Unix seconds, at in milliseconds, and
-/// in the last two `%`, `|` and control characters written as `%` and two hexadecimal digits. Readers ignore
-/// further fields.
+/// As text: `1|from|to|count|outcome|at|task|reason` with from and to in Unix seconds, at in milliseconds,
+/// and in the last two `%`, `|` and control characters written as `%` and two hexadecimal digits. Readers
+/// ignore further fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TickRecord {
     /// Nominal time of the first tick, a whole second.

@@ -73,6 +73,21 @@ pub enum Overlap {
 }
 
 /// A [`TimingSource`] that was checked and is ready for use.
+///
+/// ```
+/// use cronmill::schedule::{Timing, TimingSource};
+///
+/// let source = TimingSource {
+///     schedules: vec!["30 2 * * *".into()],
+///     time_zone: Some("America/New_York".into()),
+///     ..TimingSource::default()
+/// };
+/// let timing = Timing::parse(&source)?;
+/// // The clock jumps from 02:00 to 03:00 that night.
+/// let next = timing.next_after("2026-03-08T05:00:00Z".parse()?);
+/// assert_eq!(next, Some("2026-03-08T07:00:00Z".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Timing {
     specs: Vec<Spec>,
@@ -143,9 +158,9 @@ impl Timing {
         Ticks { timing: self, after: Some(after) }
     }
 
-    /// When a tick is due: its nominal time plus jitter. The jitter depends on nothing but the object and the
-    /// nominal time, and stays below the distance to the next tick, so that ticks keep their order and none is
-    /// overtaken for the jitter's sake.
+    /// When a tick is due: its nominal time plus jitter. The jitter depends on nothing but the object and
+    /// the nominal time, and stays below the distance to the next tick, so that ticks keep their order and
+    /// none is overtaken for the jitter's sake.
     #[must_use]
     pub fn due(&self, nominal: Timestamp) -> Timestamp {
         if self.jitter_s == 0 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::SchedulerError;
 use super::{Scheduler, book::Parsed};
 use crate::broker::{BrokerError, NextTick, Page, PutVerdict, Retired};
-use crate::schedule::{Entry, Revision, Timing};
+use crate::schedule::{Entry, Revision};
 use crate::task::QueueName;
 
 /// How often an edit tries to get the tick before it fired.
@@ -56,6 +56,13 @@ impl Scheduler {
         Ok(applied)
     }
 
+    /// This process fires an entry no more, from this moment on, whatever stands in Redis. For an object that
+    /// is gone while Redis cannot be told; [`remove`](Self::remove) follows when it can, [`apply`](Self::apply)
+    /// takes it back.
+    pub fn deny(&self, uid: &str) {
+        self.book.deny(uid);
+    }
+
     /// Takes an entry out of force, if it belongs to that cluster.
     ///
     /// # Errors
@@ -97,12 +104,12 @@ impl Scheduler {
     async fn put(&self, entry: &Entry, carried: Option<NextTick>) -> Result<Applied, SchedulerError> {
         let schedule = || entry.key();
         let failed = |source| SchedulerError::Broker { schedule: schedule(), source };
-        let timing = Timing::parse(&entry.timing)
-            .map_err(|source| SchedulerError::Timing { schedule: schedule(), source })?;
+        let parsed = Parsed::new(entry.clone());
+        let parsed = parsed.map_err(|source| SchedulerError::Timing { schedule: schedule(), source })?;
         let queue = QueueName::new(entry.template.queue.as_str()).map_err(|error| failed(error.into()))?;
         // An entry that Redis lost goes on where this process saw it last; the gap is for catch-up.
-        let carried = carried.or_else(|| self.book.next(&entry.uid, &entry.timing_hash()));
-        let parsed = Parsed { entry: entry.clone(), timing };
+        let carried = carried.or_else(|| self.book.next(&entry.uid, parsed.timing_hash()));
+        self.book.allow(&entry.uid);
         for _ in 0..DUE_FIRST_TRIES {
             let next = parsed.timing.next_after(self.broker.now()).map(|nominal| parsed.tick(nominal));
             match self.broker.put_entry(entry, next, carried).await.map_err(failed)? {

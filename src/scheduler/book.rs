@@ -1,20 +1,31 @@
 //! What this process knows of the entries it fires: a cache of Redis, never a second truth.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
 use crate::broker::NextTick;
-use crate::schedule::{Entry, Timing};
+use crate::schedule::{Entry, Timing, TimingError};
 
 /// An entry with its schedules parsed.
 pub(super) struct Parsed {
     pub(super) entry: Entry,
     pub(super) timing: Timing,
+    timing_hash: String,
 }
 
 impl Parsed {
+    pub(super) fn new(entry: Entry) -> Result<Self, TimingError> {
+        let timing = Timing::parse(&entry.timing)?;
+        Ok(Self { timing_hash: entry.timing_hash(), entry, timing })
+    }
+
+    /// Hash of what decides its times.
+    pub(super) fn timing_hash(&self) -> &str {
+        &self.timing_hash
+    }
+
     /// A tick with its due time.
     pub(super) fn tick(&self, nominal: Timestamp) -> NextTick {
         NextTick { nominal, due: self.timing.due(nominal) }
@@ -33,11 +44,32 @@ struct Page {
 
 /// Parsed entries by revision, and how far each has fired.
 #[derive(Default)]
-pub(super) struct Book(Mutex<HashMap<String, Page>>);
+pub(super) struct Book {
+    pages: Mutex<HashMap<String, Page>>,
+    /// Entries whose objects are gone, whatever Redis says: their removal may still be on its way.
+    denied: Mutex<HashSet<String>>,
+}
 
 impl Book {
     fn pages(&self) -> MutexGuard<'_, HashMap<String, Page>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn denied(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this process must not fire an entry.
+    pub(super) fn is_denied(&self, uid: &str) -> bool {
+        self.denied().contains(uid)
+    }
+
+    pub(super) fn deny(&self, uid: &str) {
+        self.denied().insert(uid.to_owned());
+    }
+
+    pub(super) fn allow(&self, uid: &str) {
+        self.denied().remove(uid);
     }
 
     /// The entry as parsed at that revision.
@@ -56,7 +88,7 @@ impl Book {
     pub(super) fn note(&self, parsed: &Parsed, fired: Option<Timestamp>, next: Option<NextTick>) {
         let mut pages = self.pages();
         let page = pages.entry(parsed.entry.uid.clone()).or_default();
-        page.next = next.map(|next| (parsed.entry.timing_hash(), next));
+        page.next = next.map(|next| (parsed.timing_hash.clone(), next));
         page.fired = page.fired.max(fired);
     }
 
@@ -72,7 +104,9 @@ impl Book {
         (hash == timing_hash).then_some(*next)
     }
 
+    /// Forgets an entry that is gone from Redis.
     pub(super) fn forget(&self, uid: &str) {
         self.pages().remove(uid);
+        self.allow(uid);
     }
 }

@@ -14,7 +14,7 @@ use super::backoff::Backoff;
 use super::book::Parsed;
 use super::{Scheduler, Tick};
 use crate::broker::{BrokerError, DueEntries, DueEntry, FireRequest, FireVerdict};
-use crate::schedule::{EntryError, TickOutcome, Timing, decide};
+use crate::schedule::{EntryError, TickOutcome, decide};
 use crate::task::QueueName;
 
 /// Longest a process goes without looking, so that an edit is in force everywhere within a second.
@@ -107,7 +107,7 @@ impl Scheduler {
     async fn look(&self, queue: &QueueName, standing: Standing) -> Result<Duration, BrokerError> {
         let patience = SignedDuration::try_from(standing.patience(queue)).unwrap_or(SignedDuration::ZERO);
         let soon = self.broker.due_entries(queue, LOOK_AGAIN, ENTRIES_PER_LOOK).await?;
-        let ripe = |entry: &&DueEntry| entry.due + patience <= soon.now;
+        let ripe = |entry: &&DueEntry| entry.due + patience <= soon.now && !self.book.is_denied(&entry.uid);
         let due: Vec<_> = soon.entries.iter().filter(ripe).cloned().collect();
         let progress = if due.is_empty() { false } else { self.fire(queue, &due, soon.now).await? };
         if progress {
@@ -230,9 +230,9 @@ impl Scheduler {
         }
         for stored in self.broker.read_entries(queue, &unknown).await? {
             let fault = match stored.entry {
-                Ok(entry) => match Timing::parse(&entry.timing) {
-                    Ok(timing) => {
-                        let known = Arc::new(Parsed { entry, timing });
+                Ok(entry) => match Parsed::new(entry) {
+                    Ok(known) => {
+                        let known = Arc::new(known);
                         self.book.keep(&stored.revision, Arc::clone(&known));
                         parsed.insert(stored.uid, known);
                         continue;

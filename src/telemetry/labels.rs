@@ -1,7 +1,7 @@
 //! The closed sets of label values.
 //!
-//! A label value is a variant here or the name of a queue that this process serves, never an object name,
-//! a task id or an error text.
+//! A label value is a variant here, or the name of a queue that this process serves or of a fleet whose size it
+//! decides: their number is bounded by the configuration. Never the name of a schedule, a task id or an error text.
 
 use std::fmt::{self, Write as _};
 
@@ -61,7 +61,7 @@ impl TickOutcome {
     }
 }
 
-/// How one run of a task ended.
+/// How one attempt of a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskOutcome {
     /// The handler succeeded.
@@ -123,6 +123,11 @@ pub(super) struct QueueLabels {
 pub(super) struct FinishLabels {
     pub(super) queue: String,
     pub(super) outcome: TaskOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct FleetLabels {
+    pub(super) task_queue: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

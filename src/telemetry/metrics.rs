@@ -2,7 +2,7 @@
 //!
 //! Recording is a few atomic operations on handles taken once; nothing on a hot path looks a label up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -17,7 +17,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::exposition::Exposition;
-use super::labels::{BuildLabels, FinishLabels, QueueLabels, TaskOutcome, TickLabels, TickOutcome};
+use super::labels::{
+    BuildLabels, FinishLabels, FleetLabels, QueueLabels, TaskOutcome, TickLabels, TickOutcome,
+};
 use super::queue_stats::{self, QueueStats};
 
 /// Upper bounds in seconds: firing and claiming are expected within milliseconds, late ones within minutes.
@@ -47,7 +49,11 @@ struct Inner {
     clock_offset: Gauge<f64, AtomicU64>,
     slots: Gauge,
     busy_slots: Gauge,
+    fleet_workers: Family<FleetLabels, Gauge>,
+    fleet_wanted: Family<FleetLabels, Gauge>,
     queues: RwLock<BTreeMap<String, QueueMetrics>>,
+    /// Queues that are shown though nothing of this process runs their tasks.
+    watched: RwLock<BTreeSet<String>>,
     stats_source: OnceLock<queue_stats::Source>,
     refresh: OnceLock<Refresh>,
 }
@@ -61,7 +67,6 @@ pub struct QueueMetrics {
     wait: Histogram,
     run: Histogram,
     finished: [Counter; TaskOutcome::ALL.len()],
-    stats_failures: Counter,
 }
 
 impl QueueMetrics {
@@ -75,7 +80,7 @@ impl QueueMetrics {
         self.run.observe(run.as_secs_f64());
     }
 
-    /// A run's outcome was stored in Redis.
+    /// An attempt ended.
     pub fn finished(&self, outcome: TaskOutcome) {
         self.finished[outcome as usize].inc();
     }
@@ -95,6 +100,35 @@ impl Metrics {
     pub fn queue(&self, name: &str) -> QueueMetrics {
         let mut queues = self.inner.queues.write().unwrap_or_else(PoisonError::into_inner);
         queues.entry(name.to_owned()).or_insert_with(|| self.inner.queue(name)).clone()
+    }
+
+    /// From now on these are the queues whose state is shown beside those of [`queue`](Self::queue).
+    ///
+    /// For a process that cares for queues but runs none of their tasks. As there, names of the configuration
+    /// only; one that is no longer among them is shown no more.
+    pub fn watch_queues(&self, names: impl IntoIterator<Item = String>) {
+        let names: BTreeSet<_> = names.into_iter().collect();
+        let mut watched = self.inner.watched.write().unwrap_or_else(PoisonError::into_inner);
+        for queue in watched.difference(&names) {
+            self.inner.stats_failures.remove(&QueueLabels { queue: queue.clone() });
+        }
+        *watched = names;
+    }
+
+    /// A fleet has this many workers, those on their way out included, and is to have `wanted`.
+    ///
+    /// `task_queue` names an object of the configuration; see [`forget_fleet`](Self::forget_fleet).
+    pub fn set_fleet(&self, task_queue: &str, workers: usize, wanted: u32) {
+        let labels = FleetLabels { task_queue: task_queue.to_owned() };
+        self.inner.fleet_workers.get_or_create(&labels).set(workers as i64);
+        self.inner.fleet_wanted.get_or_create(&labels).set(i64::from(wanted));
+    }
+
+    /// A fleet is no longer ours to size.
+    pub fn forget_fleet(&self, task_queue: &str) {
+        let labels = FleetLabels { task_queue: task_queue.to_owned() };
+        self.inner.fleet_workers.remove(&labels);
+        self.inner.fleet_wanted.remove(&labels);
     }
 
     /// A task was enqueued for a tick, this long after its due time.
@@ -180,17 +214,16 @@ impl Metrics {
 
     async fn read_queue_stats(&self) -> Vec<(String, QueueStats)> {
         let Some(source) = self.inner.stats_source.get() else { return Vec::new() };
-        let queues = self.inner.queues.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let answers = queue_stats::read(source, queues.keys().cloned().collect()).await;
+        let mut names = self.inner.watched.read().unwrap_or_else(PoisonError::into_inner).clone();
+        names.extend(self.inner.queues.read().unwrap_or_else(PoisonError::into_inner).keys().cloned());
+        let answers = queue_stats::read(source, names.into_iter().collect()).await;
         let mut stats = Vec::with_capacity(answers.len());
         for (queue, answer) in answers {
             match answer {
                 Ok(answer) => stats.push((queue, answer)),
                 Err(error) => {
                     tracing::debug!(queue.name = queue, error, "queue {queue} left out of a scrape");
-                    if let Some(metrics) = queues.get(&queue) {
-                        metrics.stats_failures.inc();
-                    }
+                    self.inner.stats_failures.get_or_create(&QueueLabels { queue }).inc();
                 }
             }
         }
@@ -214,7 +247,10 @@ impl Inner {
             clock_offset: Gauge::default(),
             slots: Gauge::default(),
             busy_slots: Gauge::default(),
+            fleet_workers: Family::default(),
+            fleet_wanted: Family::default(),
             queues: RwLock::default(),
+            watched: RwLock::default(),
             stats_source: OnceLock::new(),
             refresh: OnceLock::new(),
         };
@@ -231,7 +267,7 @@ impl Inner {
         registry.register("cronmill_ticks", "Ticks accounted for, by outcome", ticks);
         registry.register(
             "cronmill_tasks_finished",
-            "Runs whose outcome was stored, by outcome",
+            "Attempts that ended, by outcome",
             self.finished.clone(),
         );
         registry.register(
@@ -258,6 +294,16 @@ impl Inner {
             "cronmill_worker_busy_slots",
             "Tasks that this worker runs now",
             self.busy_slots.clone(),
+        );
+        registry.register(
+            "cronmill_fleet_workers",
+            "Workers of a TaskQueue that run, those on their way out included",
+            self.fleet_workers.clone(),
+        );
+        registry.register(
+            "cronmill_fleet_workers_wanted",
+            "Workers that a TaskQueue is to have",
+            self.fleet_wanted.clone(),
         );
         registry.register_with_unit(
             "cronmill_redis_clock_offset",
@@ -287,13 +333,14 @@ impl Inner {
 
     fn queue(&self, name: &str) -> QueueMetrics {
         let queue = QueueLabels { queue: name.to_owned() };
+        // Shown as zero from the start.
+        drop(self.stats_failures.get_or_create(&queue));
         QueueMetrics {
             wait: self.queue_wait.get_or_create_owned(&queue),
             run: self.task_run.get_or_create_owned(&queue),
             finished: TaskOutcome::ALL.map(|outcome| {
                 self.finished.get_or_create_owned(&FinishLabels { queue: name.to_owned(), outcome })
             }),
-            stats_failures: self.stats_failures.get_or_create_owned(&queue),
         }
     }
 }

@@ -215,6 +215,38 @@ async fn a_queue_that_fails_or_hangs_hides_no_other() {
     }
 }
 
+#[tokio::test]
+async fn watched_queues_and_fleets_are_shown_until_they_are_forgotten() {
+    let metrics = Metrics::new("1.2.3");
+    metrics.show_queue_stats(|queue| async move {
+        match queue.as_str() {
+            "broken" => Err(io::Error::other("broken")),
+            _ => Ok(QueueStats { pending: 7, ..QueueStats::default() }),
+        }
+    });
+    metrics.watch_queues(["shop".to_owned(), "broken".to_owned()]);
+    metrics.set_fleet("default/shop", 3, 2);
+    let samples = rendered(&metrics, Exposition::Plain).await.samples;
+    for (series, value) in [
+        ("asynq_queue_size{queue=\"shop\"}", 7.0),
+        ("cronmill_queue_stats_failures_total{queue=\"broken\"}", 1.0),
+        ("cronmill_fleet_workers{task_queue=\"default/shop\"}", 3.0),
+        ("cronmill_fleet_workers_wanted{task_queue=\"default/shop\"}", 2.0),
+    ] {
+        assert_eq!(samples.get(series), Some(&value), "{series}");
+    }
+    assert!(
+        !samples.contains_key("cronmill_queue_wait_seconds_count{queue=\"shop\"}"),
+        "it runs nothing itself"
+    );
+    metrics.watch_queues([]);
+    metrics.forget_fleet("default/shop");
+    let samples = rendered(&metrics, Exposition::Plain).await.samples;
+    let left: Vec<_> =
+        samples.keys().filter(|series| series.contains("shop") || series.contains("broken")).collect();
+    assert_eq!(left, Vec::<&String>::new());
+}
+
 struct Running {
     addr: SocketAddr,
     stop: CancellationToken,

@@ -4,23 +4,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug_span, warn};
+use tracing::{Instrument, debug_span};
 
+use super::admit::admit;
 use super::attempt::Attempt;
 use super::bell::Bell;
 use super::finish::Report;
+use super::queue_state::{POLL_MAX, QueueState};
 use super::selection::Selection;
 use super::shared::Shared;
 use super::stats::AttemptResult;
 use super::verdict::requeued;
-use crate::broker::{BrokerError, ClaimRequest, Claimed, ClaimedTask, Extended, Finish, FinishOutcome};
+use crate::broker::{BrokerError, ClaimRequest, Claimed, ClaimedTask, Extended, Finish};
 use crate::keeper::Outage;
-use crate::task::Message;
 
 /// Tasks asked for at once.
 const CLAIM_MAX: usize = 64;
@@ -28,12 +29,6 @@ const CLAIM_MAX: usize = 64;
 const BATCH_WAIT: Duration = Duration::from_millis(1);
 /// A worker without a free slot for this long lets others listen for work.
 const BUSY_AFTER: Duration = Duration::from_millis(20);
-const POLL_MIN: Duration = Duration::from_millis(1);
-const POLL_MAX: Duration = Duration::from_secs(1);
-/// A paused queue is not asked more often than this.
-const PAUSED_POLL_MIN: Duration = Duration::from_millis(50);
-/// Longest pause after a bell rang for work that another worker took: both heard it, one is enough.
-const VAIN_MAX: Duration = Duration::from_millis(64);
 /// A claim that brought this many bytes may have stopped at Redis's limit, not at the queue's end.
 const LARGE_CLAIM_BYTES: usize = 512 * 1024;
 
@@ -48,19 +43,6 @@ pub(super) struct Claimer {
     wake: Arc<Notify>,
     stop: CancellationToken,
     outage: Mutex<Outage>,
-}
-
-/// What the claim loop knows of a queue.
-struct QueueState {
-    bell: Bell,
-    /// Number of the next claim. The same number again gets the same answer, should it have been lost.
-    sequence: u64,
-    /// It was found without work; it is asked again when its bell rings or the poll is due.
-    is_quiet: bool,
-    was_rung: bool,
-    next_poll: Instant,
-    poll_delay: Duration,
-    vain_delay: Duration,
 }
 
 /// A claim's answer, and whether it took more than one try to get it.
@@ -128,7 +110,10 @@ impl Claimer {
     async fn take_slots(&mut self, is_deep: bool) -> Option<OwnedSemaphorePermit> {
         let half = u32::try_from((self.concurrency / 2).clamp(1, CLAIM_MAX / 2)).unwrap_or(1);
         let batch = if is_deep {
-            timeout(BATCH_WAIT, Arc::clone(&self.slots).acquire_many_owned(half)).await.ok()
+            let batch = timeout(BATCH_WAIT, Arc::clone(&self.slots).acquire_many_owned(half)).await.ok();
+            // Attempts of the same claim end together: let those that are about to end do so first.
+            yield_now().await;
+            batch
         } else {
             None
         };
@@ -229,7 +214,7 @@ impl Claimer {
         let shared = &self.shared;
         let now = shared.home.broker.now();
         let is_stopping = self.stop.is_cancelled();
-        let admitted: Vec<_> = tasks.into_iter().map(|task| self.admit(queue, task, now)).collect();
+        let admitted: Vec<_> = tasks.into_iter().map(|task| admit(&shared.home, queue, task, now)).collect();
         shared.stats.note_claimed(admitted.len());
         shared.table.insert(queue, admitted.iter().map(|(attempt, _)| Arc::clone(attempt)));
         for (attempt, outcome) in admitted {
@@ -254,50 +239,6 @@ impl Claimer {
             self.shared.tell(&attempt, Duration::ZERO, result);
             self.shared.report(Report { attempt, finish, result }).await;
         }
-    }
-
-    /// Makes the attempt, with its outcome if it ends without running.
-    fn admit(
-        &self,
-        queue: usize,
-        task: ClaimedTask,
-        now: Timestamp,
-    ) -> (Arc<Attempt>, Option<(Finish, AttemptResult)>) {
-        let home = &self.shared.home;
-        let name = &home.queues[queue];
-        let problem = match &task.body {
-            Ok(message) if message.id == task.id && message.queue == name.as_str() => None,
-            Ok(message) => Some(format!(
-                "message of task {:?} in queue {:?} found under task {:?} in queue {:?}",
-                message.id,
-                message.queue,
-                task.id,
-                name.as_str(),
-            )),
-            Err(error) => Some(decode_problem(error)),
-        };
-        let message = match (task.body, &problem) {
-            (Ok(message), None) => message,
-            (_, problem) => {
-                let reason = problem.as_deref().unwrap_or_default();
-                Message::undecodable(&task.id, name.as_str(), task.raw.clone(), reason, now.as_second())
-            }
-        };
-        let mut attempt = Attempt::new(home, queue, message, now);
-        attempt.set_lease_end(task.leased_until);
-        attempt.queue_wait =
-            task.pending_since.map(|since| Duration::try_from(now.duration_since(since)).unwrap_or_default());
-        let outcome = if let Some(reason) = problem {
-            warn!(task.id = %task.id, queue.name = %name, reason, "task {} goes to the archive: it cannot be read", task.id);
-            let outcome = FinishOutcome::Quarantine { id: task.id, raw: task.raw, reason };
-            Some((Finish { message: attempt.message.clone(), outcome }, AttemptResult::Quarantined))
-        } else if task.revoked {
-            let finish = Finish { message: attempt.message.clone(), outcome: FinishOutcome::Done };
-            Some((finish, AttemptResult::Revoked))
-        } else {
-            None
-        };
-        (Arc::new(attempt), outcome)
     }
 
     /// An answer that came late may speak of leases that have run out since. What is still ours gets a new one.
@@ -342,92 +283,5 @@ impl Claimer {
             () = self.shared.hard_stop.cancelled() => None,
             () = sleep(pause) => Some(()),
         }
-    }
-}
-
-impl QueueState {
-    fn new(bell: Bell) -> Self {
-        Self {
-            bell,
-            sequence: 1,
-            is_quiet: false,
-            was_rung: false,
-            next_poll: Instant::now(),
-            poll_delay: POLL_MIN,
-            vain_delay: Duration::ZERO,
-        }
-    }
-
-    /// Finds out whether a quiet queue is worth asking again.
-    fn look(&mut self, now: Instant) {
-        if !self.is_quiet {
-            return;
-        }
-        if self.bell.has_rung() {
-            self.was_rung = true;
-            self.is_quiet = false;
-        } else if now >= self.next_poll {
-            if self.bell.is_listening() {
-                self.next_poll = now + POLL_MAX;
-            } else {
-                self.was_rung = false;
-                self.is_quiet = false;
-            }
-        }
-    }
-
-    fn found_work(&mut self) {
-        self.poll_delay = POLL_MIN;
-        self.vain_delay = Duration::ZERO;
-        self.was_rung = false;
-    }
-
-    /// It gave less than it was asked for: nothing is left. No second look is needed to listen, since a wait
-    /// on a queue that has got work in between returns at once.
-    fn emptied(&mut self) {
-        self.found_work();
-        self.quiet(POLL_MIN);
-        self.bell.arm(Instant::now());
-    }
-
-    fn found_empty(&mut self) {
-        if self.was_rung {
-            self.vain_delay = (self.vain_delay * 2).clamp(POLL_MIN, VAIN_MAX);
-        }
-        self.was_rung = false;
-        self.quiet(POLL_MIN);
-        self.bell.arm(Instant::now() + self.vain_delay);
-    }
-
-    /// Paused, or closed to us: waiting for work would return at once and bring nothing.
-    fn found_closed(&mut self) {
-        self.was_rung = false;
-        self.quiet(PAUSED_POLL_MIN);
-        self.bell.rest();
-    }
-
-    fn quiet(&mut self, delay_min: Duration) {
-        self.is_quiet = true;
-        let delay = self.poll_delay.clamp(delay_min, POLL_MAX);
-        // Less a random quarter, so that many workers do not ask in step.
-        self.next_poll = Instant::now() + delay.mul_f64(1.0 - fastrand::f64() / 4.0);
-        self.poll_delay = (delay * 2).min(POLL_MAX);
-    }
-
-    /// We cannot take work for now. What comes in meanwhile is not heard, so the queue is asked afterwards.
-    fn let_others_listen(&mut self) {
-        if self.is_quiet {
-            self.bell.rest();
-            self.is_quiet = false;
-            self.was_rung = false;
-            self.poll_delay = POLL_MIN;
-        }
-    }
-}
-
-fn decode_problem(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! Not here: Redis (broker), keeping (keeper), particular handlers, metric registries.
 
+mod admit;
 mod attempt;
 mod bell;
 mod cancel;
@@ -23,6 +24,7 @@ mod lease;
 mod listen;
 mod monitor;
 mod mux;
+mod queue_state;
 mod selection;
 mod serve;
 mod server;

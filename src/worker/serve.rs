@@ -70,6 +70,7 @@ pub(super) async fn serve(
     token: CancellationToken,
 ) -> Result<(), WorkerError> {
     let shutdown_timeout = server.config.shutdown_timeout;
+    let hurry = server.config.hurry.clone();
     let queues: Vec<QueueName> = server.config.queues.iter().map(|(name, _)| name.clone()).collect();
     if !register(&server, &queues, &token).await {
         return Ok(());
@@ -85,7 +86,7 @@ pub(super) async fn serve(
     if let Some(part) = broken {
         error!(part, "a part of the worker ended by itself; the worker stops");
     }
-    worker.drain(shutdown_timeout).await;
+    worker.drain(shutdown_timeout, hurry).await;
     info!("worker stopped");
     broken.map_or(Ok(()), |part| Err(WorkerError::PartEnded { part }))
 }
@@ -231,10 +232,10 @@ impl Worker {
         self.parts.spawn(named.instrument(info_span!("worker", part = name)));
     }
 
-    async fn drain(mut self, shutdown_timeout: Duration) {
+    async fn drain(mut self, shutdown_timeout: Duration, hurry: CancellationToken) {
         self.ends.stop.cancel();
         self.attempts.close();
-        if !self.all_ended(shutdown_timeout).await {
+        if hurry.run_until_cancelled(self.all_ended(shutdown_timeout)).await != Some(true) {
             let left = self.shared.table.all();
             if !left.is_empty() {
                 warn!(tasks = left.len(), "running tasks did not end in time; they go back to their queues");

@@ -55,6 +55,7 @@ pub struct Builder {
     pub(super) concurrency: usize,
     pub(super) lease: Duration,
     pub(super) shutdown_timeout: Duration,
+    pub(super) hurry: CancellationToken,
     pub(super) cancel_grace: Duration,
     pub(super) heartbeat: Duration,
     pub(super) keeps: bool,
@@ -75,6 +76,7 @@ impl Server {
             concurrency: 0,
             lease: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(8),
+            hurry: CancellationToken::new(),
             cancel_grace: Duration::from_secs(5),
             heartbeat: Duration::from_secs(5),
             keeps: true,
@@ -98,7 +100,8 @@ impl Server {
     }
 
     /// Works until `token` is cancelled, then drains: it claims nothing more, waits for what runs, and hands back
-    /// at the front of its queue, at no cost to it, what has not ended by the shutdown timeout.
+    /// at the front of its queue, at no cost to it, what has not ended by the shutdown timeout or when it is told
+    /// to [hurry](Builder::hurry).
     ///
     /// It returns at most about 2 s after that timeout, or 10 s if Redis does not answer. A
     /// [blocking closure](Context::run_blocking) or a handler that never awaits may still occupy its thread then;
@@ -157,6 +160,14 @@ impl Builder {
     #[must_use]
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
+        self
+    }
+
+    /// Once cancelled, a draining worker waits no longer: the shutdown timeout is over at that moment. It starts no
+    /// drain by itself. Default: a token nobody cancels.
+    #[must_use]
+    pub fn hurry(mut self, token: CancellationToken) -> Self {
+        self.hurry = token;
         self
     }
 

@@ -67,7 +67,7 @@ fn depth_of(path: &Path) -> usize {
 }
 
 /// The module of ours that a path leads to from the crate's root, if it does.
-fn target<'a>(named: &'a Named, depth: usize) -> Option<&'a str> {
+fn target(named: &Named, depth: usize) -> Option<&str> {
     let up = named.segments.iter().take_while(|segment| *segment == "super").count();
     let at = match named.segments[0].as_str() {
         "crate" | "cronmill" => 1,

@@ -70,11 +70,15 @@ fn plain(path: &Path) -> PathBuf {
 /// Cargo's own entry points.
 fn is_root(path: &Path) -> bool {
     let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    match parts.iter().map(AsRef::as_ref).collect::<Vec<&str>>()[..] {
-        ["src", "lib.rs" | "main.rs"] | ["src", "bin", _] | ["src", "bin", _, "main.rs"] => true,
-        ["tests" | "examples" | "benches", _] | ["tests" | "examples" | "benches", _, "main.rs"] => true,
-        _ => false,
-    }
+    let parts = parts.iter().map(AsRef::as_ref).collect::<Vec<&str>>();
+    matches!(
+        parts[..],
+        ["src", "lib.rs" | "main.rs"]
+            | ["src", "bin", _]
+            | ["src", "bin", _, "main.rs"]
+            | ["tests" | "examples" | "benches", _]
+            | ["tests" | "examples" | "benches", _, "main.rs"]
+    )
 }
 
 /// Those of these files that no root leads to.

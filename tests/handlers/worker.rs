@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cronmill::broker::Broker;
@@ -143,20 +143,52 @@ async fn a_drain_hands_the_task_back_without_an_attempt_and_says_so_on_readyz() 
 }
 
 #[tokio::test]
-async fn a_second_signal_leaves_at_once_with_3() {
+async fn a_second_signal_puts_back_what_a_patient_worker_holds() {
     let redis = RedisServer::start();
     let shop = Fixture::with(ShopSize { orders: 20_000, users: 200, seed: 7 }).await;
-    let mut worker =
-        worker(&redis.url(), &["--shutdown-timeout=1h", "--database", shop.path.to_str().unwrap()]);
-    enqueue(&redis, "update-user-earn", r#"{"batch": 10, "delay_ms_per_batch": 60000}"#).await;
-    until(LIMIT, "some orders are credited", async || shop.credited() > 0).await;
+    let (mut worker, id) = patient_worker(&redis, &shop).await;
     worker.terminate();
-    let told = |worker: &Process, what: &str| worker.stderr().iter().any(|line| line.contains(what));
-    until(LIMIT, "the first signal is heard", async || told(&worker, "SIGTERM received: draining")).await;
+    told(&worker, "SIGTERM received: draining").await;
     assert!(worker.ended().is_none());
     worker.terminate();
+    let asked = Instant::now();
+    assert_eq!(worker.exit(LIMIT).await.code(), Some(0));
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?} is not within a second or two");
+    let (state, retried, _) = look(&redis, &id).await;
+    assert_eq!((state, retried), (State::Pending, 0));
+}
+
+#[tokio::test]
+async fn a_third_signal_leaves_at_once_with_3() {
+    let redis = RedisServer::start();
+    let shop = Fixture::with(ShopSize { orders: 20_000, users: 200, seed: 7 }).await;
+    let (mut worker, _) = patient_worker(&redis, &shop).await;
+    // Without Redis it cannot put anything back, so that it is still there for the third.
+    redis.freeze();
+    for heard in ["SIGTERM received: draining", "SIGTERM received: hurrying"] {
+        worker.terminate();
+        told(&worker, heard).await;
+        assert!(worker.ended().is_none());
+    }
+    worker.terminate();
     assert_eq!(worker.exit(LIMIT).await.code(), Some(3));
-    assert!(told(&worker, "left at the second signal"), "{worker:#?}");
+    told(&worker, "left at the third signal").await;
+}
+
+/// A worker that would drain for an hour, with the task it holds.
+async fn patient_worker(redis: &RedisServer, shop: &Fixture) -> (Process, String) {
+    let flags = ["--shutdown-timeout=1h", "--database", shop.path.to_str().unwrap()];
+    let worker = worker(&redis.url(), &flags);
+    let id = enqueue(redis, "update-user-earn", r#"{"batch": 10, "delay_ms_per_batch": 60000}"#).await;
+    until(LIMIT, "some orders are credited", async || shop.credited() > 0).await;
+    (worker, id)
+}
+
+/// Waits until a worker has said this.
+async fn told(worker: &Process, what: &str) {
+    let said = async || worker.stderr().iter().any(|line| line.contains(what));
+    until(LIMIT, &format!("the worker says: {what}"), said).await;
 }
 
 #[tokio::test]

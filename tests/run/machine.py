@@ -38,6 +38,7 @@ TOOLS = {
         Tool("redis-cli", ("redis-cli", "--version"), (6, 2), packages=("redis-tools",)),
         Tool("openssl", ("openssl", "version"), packages=("openssl",)),
         Tool("faketime", ("faketime", "--version"), packages=("faketime",)),
+        Tool("ps", ("ps", "--version"), packages=("procps",)),
         Tool("sqlite3", ("sqlite3", "--version"), packages=("sqlite3",)),
     )
 }

@@ -99,8 +99,15 @@ OWN = (
 
 SETTINGS = {
     "bench": Target(needs=(*REDIS, "go")),
-    "handlers": Target(needs=("sqlite3", "python3")),
+    "cli": Target(needs=(*REDIS, "openssl")),
+    "dev": Target(needs=(*REDIS, "ps")),
+    "docs": Target(needs=(*REDIS, "go", "python3")),
+    "figures": Target(needs=(*REDIS, "python3")),
+    "firing": Target(needs=(*REDIS, "go", "faketime")),
+    "handlers": Target(needs=(*REDIS, "sqlite3", "python3")),
     "interop": Target(needs=(*REDIS, "go")),
+    "schedule": Target(needs=("go",)),
+    "support": Target(needs=(*REDIS, "openssl")),
 }
 
 

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::generate::{Expression, FieldText, zone_and_start};
 use crate::timing;
 
-const CASES: usize = 6_000;
+const CASES: usize = 4_000;
 const STEPS: usize = 6;
 
 /// The values within bounds as a list, moved by `offset`.

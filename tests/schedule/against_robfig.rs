@@ -16,9 +16,9 @@ use crate::{source, timing};
 const CASES: usize = 12_000;
 const STEPS: usize = 8;
 
-/// Where robfig leaves the wall clock. In each of them the clock is changed at or across midnight, at a broken
-/// hour, or not by one hour, and robfig then leaves out times, in the worst case a whole day, fires in an hour
-/// or on a day that the expression does not name, or goes backwards.
+/// Where robfig leaves the wall clock. In each of them the clock is changed at or across midnight, at a
+/// broken hour, or not by one hour, and robfig then leaves out times, in the worst case a whole day, fires
+/// in an hour or on a day that the expression does not name, or goes backwards.
 const ROBFIG_ERRS_IN: &[&str] = &[
     "Africa/Cairo",
     "Africa/Casablanca",

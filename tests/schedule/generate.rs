@@ -7,8 +7,8 @@ use jiff::civil::DateTime;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp};
 
-/// Zones with something awkward in the years covered: shifts at midnight, by half an hour or two hours, four in
-/// a year; and some plain ones. Not Pacific/Apia, where robfig hangs at the day left out in 2011.
+/// Zones with something awkward in the years covered: shifts at midnight, by half an hour or two hours,
+/// four in a year; and some plain ones. Not Pacific/Apia, where robfig hangs at the day left out in 2011.
 pub(crate) const ZONES: &[&str] = &[
     "UTC",
     "Africa/Cairo",

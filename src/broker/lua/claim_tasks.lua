@@ -22,8 +22,9 @@ if receipt then
   if given[1] == ARGV[3] then
     local reply = {'tasks', 0}
     for i = 2, #given do
-      if owned(KEYS[3], ARGV[1] .. given[i], given[i], ARGV[2]) then
-        add(reply, given[i], fields(given[i]), redis.call('ZSCORE', KEYS[3], given[i]))
+      local lease_end = redis.call('ZSCORE', KEYS[3], given[i])
+      if owned(ARGV[1] .. given[i], lease_end, ARGV[2]) then
+        add(reply, given[i], fields(given[i]), lease_end)
       end
     end
     return reply

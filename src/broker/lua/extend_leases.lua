@@ -9,10 +9,11 @@ local reply = {lease_end}
 for i = 4, #ARGV do
   local id = ARGV[i]
   local task = ARGV[1] .. id
-  if owned(KEYS[1], task, id, ARGV[2]) then
+  local is_theirs, revoked = owned(task, redis.call('ZSCORE', KEYS[1], id), ARGV[2])
+  if is_theirs then
     redis.call('ZADD', KEYS[1], 'XX', lease_end, id)
     redis.call('HSET', task, 'cronmill_lease', lease_end)
-    reply[#reply + 1] = 1 + redis.call('HEXISTS', task, 'cronmill_revoked')
+    reply[#reply + 1] = revoked and 2 or 1
   else
     reply[#reply + 1] = 0
   end

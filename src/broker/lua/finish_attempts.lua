@@ -6,7 +6,10 @@
 --   string outcome, bytes message, int score, 1 when it counts as a failure, string unique key or ''
 -- Returns: array, per attempt 1 (stored), 0 (no longer theirs, nothing changed) or an error text (nothing changed)
 local processed, failed = 0, 0
-local keep_free = {'cronmill_owner', 'cronmill_lease'}
+local active_is_short = redis.call('LLEN', KEYS[1]) <= 64
+local ids, ended, gone = {}, {}, {}
+for i = 4, #ARGV, 8 do ids[#ids + 1] = ARGV[i] end
+local scores = redis.call('ZMSCORE', KEYS[2], unpack(ids))
 
 -- The one write that can fail goes first, so a failure leaves the attempt as it was.
 local function enter(outcome, id, score)
@@ -22,35 +25,32 @@ local STATES = {retry = 'retry', archive = 'archived', complete = 'completed', r
 
 local function settle(task, id, outcome, message, unique)
   if outcome == 'done' then
-    redis.call('UNLINK', task)
+    gone[#gone + 1] = task
     return unlock(unique, id)
   end
-  redis.call('HSET', task, 'state', STATES[outcome])
-  redis.call('HDEL', task, unpack(keep_free))
   if outcome == 'requeue' or outcome == 'crash' then
-    redis.call('HSET', task, 'pending_since', ARGV[2])
+    redis.call('HSET', task, 'state', 'pending', 'pending_since', ARGV[2])
+    redis.call('HDEL', task, 'cronmill_owner', 'cronmill_lease')
     if outcome == 'crash' then redis.call('HINCRBY', task, 'cronmill_crashes', 1) end
   else
-    redis.call('HSET', task, 'msg', message)
-    redis.call('HDEL', task, 'cronmill_crashes')
+    redis.call('HSET', task, 'state', STATES[outcome], 'msg', message)
+    redis.call('HDEL', task, 'cronmill_owner', 'cronmill_lease', 'cronmill_crashes')
     if outcome == 'complete' then unlock(unique, id) end
   end
 end
 
-local function finish(i)
-  local id, owner, outcome = ARGV[i], ARGV[i + 1], ARGV[i + 3]
+local function finish(i, score)
+  local id, outcome = ARGV[i], ARGV[i + 3]
   local task = ARGV[1] .. id
-  if owner == '' then
-    if redis.call('ZSCORE', KEYS[2], id) ~= ARGV[i + 2] then return 0 end
-  elseif not owned(KEYS[2], task, id, owner) then
-    return 0
-  end
-  local revoked = redis.call('HEXISTS', task, 'cronmill_revoked') == 1
+  local is_theirs, revoked = owned(task, score, ARGV[i + 1])
+  if ARGV[i + 1] == '' then is_theirs = score == ARGV[i + 2] end
+  if not is_theirs or ended[id] then return 0 end
   if revoked and outcome ~= 'complete' then outcome = 'done' end
   local entered = enter(outcome, id, ARGV[i + 5])
   if type(entered) == 'table' and entered.err then return entered.err end
-  leave_list(KEYS[1], id)
-  redis.call('ZREM', KEYS[2], id)
+  if active_is_short then redis.call('LREM', KEYS[1], 1, id) else leave_list(KEYS[1], id) end
+  ended[id] = true
+  ended[#ended + 1] = id
   settle(task, id, outcome, ARGV[i + 4], ARGV[i + 7])
   if outcome == 'done' or outcome == 'complete' then processed = processed + 1 end
   if ARGV[i + 6] == '1' and (outcome == 'retry' or outcome == 'archive') then
@@ -68,7 +68,9 @@ local function count(total, today, by)
 end
 
 local verdicts = {}
-for i = 4, #ARGV, 8 do verdicts[#verdicts + 1] = finish(i) end
+for n = 1, #ids do verdicts[n] = finish(n * 8 - 4, scores[n]) end
+if #ended > 0 then redis.call('ZREM', KEYS[2], unpack(ended)) end
+if #gone > 0 then redis.call('UNLINK', unpack(gone)) end
 count(KEYS[7], KEYS[9], processed)
 count(KEYS[8], KEYS[10], failed)
 return verdicts

@@ -2,6 +2,6 @@
 -- KEYS[1] zset lease   KEYS[2] hash task
 -- ARGV[1] string id   ARGV[2] string owner   ARGV[3] bytes result
 -- Returns: 1 (stored) or 0 (no longer theirs)
-if not owned(KEYS[1], KEYS[2], ARGV[1], ARGV[2]) then return 0 end
+if not owned(KEYS[2], redis.call('ZSCORE', KEYS[1], ARGV[1]), ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[2], 'result', ARGV[3])
 return 1

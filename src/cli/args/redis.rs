@@ -1,7 +1,9 @@
 //! Which Redis.
 
 use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 
+use anyhow::Error;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -21,10 +23,12 @@ pub struct RedisArgs {
         value_name = "URL",
         default_value = "redis://127.0.0.1:6379",
         hide_env_values = true,
-        // clap quotes a value that its parser refuses, and this one may hold a password: take anything here.
         value_parser = secret
     )]
     redis_url: SecretString,
+    /// PEM file of the certificate authorities to trust for rediss://, instead of the public ones.
+    #[arg(long, env = "CRONMILL_REDIS_CA", value_name = "FILE")]
+    redis_ca: Option<PathBuf>,
 }
 
 impl RedisArgs {
@@ -32,13 +36,32 @@ impl RedisArgs {
     ///
     /// # Errors
     ///
-    /// [`Failure::Usage`] for what is no URL of a Redis; the message does not show the URL.
+    /// [`Failure::Usage`] for what is no URL of a Redis, for an authority that cannot be read, and for one
+    /// beside a URL without TLS. The message does not show the URL.
     pub fn endpoint(&self) -> Result<Endpoint, Failure> {
-        let parsed = self.redis_url.expose_secret().trim().parse::<Endpoint>();
-        parsed.map_err(|error| Failure::usage(error).context("--redis-url or CRONMILL_REDIS_URL"))
+        endpoint(&self.redis_url, self.redis_ca.as_deref(), "--redis-url or CRONMILL_REDIS_URL")
     }
 }
 
-fn secret(text: &str) -> Result<SecretString, Infallible> {
+/// The endpoint that a URL names, with the authorities to trust for it; `source` says where the URL stood.
+pub(in crate::cli) fn endpoint(
+    url: &SecretString,
+    authority: Option<&Path>,
+    source: &'static str,
+) -> Result<Endpoint, Failure> {
+    let url = url.expose_secret().trim();
+    let endpoint = url.parse::<Endpoint>().map_err(|error| Failure::usage(error).context(source))?;
+    let Some(file) = authority else { return Ok(endpoint) };
+    // Ignoring it would leave somebody who asked for TLS without.
+    if !url.starts_with("rediss:") {
+        let problem = "--redis-ca or CRONMILL_REDIS_CA needs a URL that begins with rediss://";
+        return Err(Failure::Usage(Error::msg(problem)));
+    }
+    let trusting = endpoint.with_authority(file);
+    trusting.map_err(|error| Failure::usage(error).context("--redis-ca or CRONMILL_REDIS_CA"))
+}
+
+/// Takes any text: clap would quote what a stricter parser refuses, and it may hold a password.
+pub(in crate::cli) fn secret(text: &str) -> Result<SecretString, Infallible> {
     Ok(SecretString::from(text))
 }

@@ -1,62 +1,117 @@
 //! Events of local mode as lines.
 
 use std::io::Write as _;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::time::Duration;
 
 use jiff::Zoned;
 use serde_json::{Value, json};
 
 use super::Output;
+use crate::cli::exit::causes;
+use crate::cli::output::{clean_lines, count_of};
 use crate::local::Event;
 use crate::scheduler::Tick;
 
-/// Prints events to standard output.
+/// Lines that may wait for a reader that takes none, as a paused terminal does.
+const LINES_WAITING: usize = 10_000;
+/// How long such a reader can keep this program from ending.
+const FLUSH_LIMIT: Duration = Duration::from_millis(500);
+
+/// Prints events, from a thread of its own: schedules fire on whether anybody reads or not.
 pub(super) struct Show {
     output: Output,
-    // One line at a time: events come from several threads.
-    line: Mutex<()>,
+    lines: SyncSender<Line>,
+    /// Lines nobody took in time.
+    lost: AtomicU64,
+}
+
+enum Line {
+    /// An event.
+    Out(String),
+    /// What people are to know, whatever is printed for programs.
+    Err(String),
+    /// Answered once everything before it is written.
+    Flush(Sender<()>),
 }
 
 impl Show {
-    pub(super) fn new(output: Output) -> Self {
-        Self { output, line: Mutex::new(()) }
-    }
-
-    /// Tells which Redis is used.
-    pub(super) fn redis(&self, address: &str, private: bool) {
-        let text = format!(
-            "redis  {address}{}",
-            if private { " (private, forgets everything at the end)" } else { "" }
-        );
-        self.print(&text, json!({"event": "redis", "address": address, "private": private}));
+    pub(super) fn start(output: Output) -> Self {
+        let (lines, waiting) = sync_channel(LINES_WAITING);
+        std::thread::spawn(move || write(&waiting));
+        Self { output, lines, lost: AtomicU64::new(0) }
     }
 
     pub(super) fn event(&self, event: &Event) {
         match event {
-            // What is wrong is for people, whatever is printed for programs.
-            Event::Wrong(error) => eprintln!("error: {error}"),
-            Event::Refused(error) => eprintln!("error: {}", chain(error.as_ref())),
-            Event::Note(note) => eprintln!("note: {note}"),
-            Event::InForce { tasks, queues } => self.print(
-                &format!("ready  {tasks} CronTasks and {queues} TaskQueues in force"),
-                json!({"event": "inForce", "cronTasks": tasks, "taskQueues": queues}),
+            Event::Wrong(error) => self.tell(format!("error: {error}")),
+            Event::Refused(error) => self.tell(format!("error: {}", causes(error.as_ref()))),
+            Event::Note(note) => self.tell(format!("note: {note}")),
+            Event::Redis { address, is_private } => self.print(
+                &format!("redis  {address}{}", if *is_private { " (private, forgets everything at the end)" } else { "" }),
+                json!({"event": "redis", "address": address, "private": is_private}),
+            ),
+            Event::InForce { tasks, queues, written, removed } => self.print(
+                &format!(
+                    "ready  {} and {} in force ({written} written, {removed} removed)",
+                    count_of(*tasks as u64, "CronTask"),
+                    count_of(*queues as u64, "TaskQueue"),
+                ),
+                json!({"event": "inForce", "cronTasks": tasks, "taskQueues": queues, "written": written, "removed": removed}),
             ),
             Event::Tick(tick) => self.print(&tick_line(tick), tick_json(tick)),
             Event::Fleet { name, from, to, why } => self.print(
-                &format!("fleet  {name:<28} {from} → {to} workers ({why})"),
+                &format!("fleet  {name:<28} {from} → {} ({why})", count_of(u64::from(*to), "worker")),
                 json!({"event": "fleet", "name": name, "from": from, "to": to, "why": why}),
             ),
         }
     }
 
+    /// Waits until everything is written, but not long.
+    pub(super) fn flush(&self) {
+        let (done, written) = channel();
+        if self.lines.try_send(Line::Flush(done)).is_ok() {
+            // Nobody reads: there is nothing more to do for them.
+            let _ = written.recv_timeout(FLUSH_LIMIT);
+        }
+    }
+
     fn print(&self, text: &str, json: Value) {
+        let lost = self.lost.load(Ordering::Relaxed);
         let line = match self.output {
             Output::Text => format!("{}  {text}\n", Zoned::now().strftime("%H:%M:%S%.3f")),
             Output::Json => format!("{json}\n"),
         };
-        let _one = self.line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Nobody reads any more: schedules go on all the same.
-        let _ = std::io::stdout().lock().write_all(line.as_bytes());
+        if self.queue(Line::Out(line)) && lost > 0 {
+            self.lost.fetch_sub(lost, Ordering::Relaxed);
+            self.tell(format!("note: {lost} events were not printed: nobody read them in time"));
+        }
+    }
+
+    fn tell(&self, text: String) {
+        self.queue(Line::Err(text));
+    }
+
+    /// Whether a line will be written.
+    fn queue(&self, line: Line) -> bool {
+        let is_queued = self.lines.try_send(line).is_ok();
+        if !is_queued {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        is_queued
+    }
+}
+
+/// Writes lines until there will be no more.
+fn write(waiting: &Receiver<Line>) {
+    for line in waiting {
+        // Where stdout or stderr is closed there is nobody to tell, and schedules fire all the same.
+        match line {
+            Line::Out(line) => drop(std::io::stdout().write_all(line.as_bytes())),
+            Line::Err(line) => drop(writeln!(std::io::stderr(), "{}", clean_lines(&line))),
+            Line::Flush(done) => drop(done.send(())),
+        }
     }
 }
 
@@ -78,15 +133,4 @@ fn tick_json(tick: &Tick) -> Value {
         "latenessMs": u64::try_from(tick.lateness.as_millis()).unwrap_or(u64::MAX),
         "taskId": tick.task_id,
     })
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

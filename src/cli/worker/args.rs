@@ -15,7 +15,7 @@ use crate::cli::exit::Failure;
 /// Runs the bundled task handlers: hello, update-user-earn.
 ///
 /// SIGTERM or SIGINT drains: nothing new is taken, what runs gets the shutdown timeout, the rest goes back to
-/// the front of its queue without an attempt spent. A second signal leaves at once.
+/// the front of its queue without an attempt spent. A second signal ends that time now, a third leaves at once.
 ///
 /// Exit codes: 0 drained, 2 wrong flag, URL, password or Redis, 3 failure.
 #[derive(Parser, Debug)]

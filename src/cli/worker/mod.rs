@@ -79,7 +79,7 @@ async fn run(config: Config) -> Result<(), Failure> {
     let worked = tokio::select! {
         worked = work(config, &signals, &metrics, &phase) => worked,
         () = signals.leave().cancelled() => Err(Failure::failed(anyhow::Error::msg(
-            "left at the second signal; the tasks held come back when their leases end",
+            "left at the third signal; the tasks held come back when their leases end",
         ))),
     };
     // Only now: while the worker drains, its probes are answered.
@@ -99,18 +99,19 @@ async fn work(config: Config, signals: &Signals, metrics: &Metrics, phase: &Phas
     phase.connected();
     let mut mux = Mux::new();
     register_all(&mut mux, HandlersConfig { database: config.database.clone() }).map_err(Failure::failed)?;
-    let server = server(&config, broker.clone(), metrics)?;
+    let server = server(&config, broker.clone(), metrics, signals)?;
     watch::show(metrics, &broker, server.stats(), config.concurrency);
     server.run(mux, signals.drain().clone()).await.map_err(Failure::failed)
 }
 
-fn server(config: &Config, broker: Broker, metrics: &Metrics) -> Result<Server, Failure> {
+fn server(config: &Config, broker: Broker, metrics: &Metrics, signals: &Signals) -> Result<Server, Failure> {
     let server = Server::builder(broker)
         .queues(config.queues.iter().map(|(name, weight)| (name.clone(), weight)))
         .strict(config.strict)
         .concurrency(config.concurrency)
         .lease(config.lease)
         .shutdown_timeout(config.shutdown_timeout)
+        .hurry(signals.hurry().clone())
         .events(Arc::new(AttemptMetrics::new(metrics, &config.queues)));
     server.build().map_err(Failure::usage)
 }

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Broker, BrokerError, QueueSummary};
+use crate::broker::Broker;
 use crate::cli::args::QueueWeights;
+use crate::cli::scrape;
 use crate::task::QueueName;
-use crate::telemetry::{Metrics, QueueMetrics, QueueStats, Readiness, TaskOutcome};
+use crate::telemetry::{Metrics, QueueMetrics, Readiness, TaskOutcome};
 use crate::worker::{AttemptEvent, AttemptResult, Events, WorkerStats};
 
 /// How far the worker is in its life; clones share it.
@@ -97,30 +98,7 @@ pub(super) fn show(metrics: &Metrics, broker: &Broker, stats: Arc<WorkerStats>, 
         metrics.set_worker_busy_slots(stats.running());
         metrics.set_redis_clock_offset(clock.clock_offset().as_secs_f64());
     });
-    let broker = broker.clone();
-    metrics.show_queue_stats(move |name| {
-        let broker = broker.clone();
-        async move {
-            let queue = QueueName::new(&name)?;
-            Ok::<_, BrokerError>(queue_stats(&broker.queue_summary(&queue).await?))
-        }
-    });
-}
-
-fn queue_stats(summary: &QueueSummary) -> QueueStats {
-    QueueStats {
-        active: summary.active,
-        pending: summary.pending,
-        scheduled: summary.scheduled,
-        retry: summary.retry,
-        archived: summary.archived,
-        completed: summary.completed,
-        aggregating: summary.aggregating,
-        latency: summary.wait,
-        paused: summary.paused.is_some(),
-        processed_total: summary.processed_total,
-        failed_total: summary.failed_total,
-    }
+    scrape::show_queues(metrics, broker);
 }
 
 #[cfg(test)]

@@ -147,15 +147,20 @@ fn exactly_as_many_ticks_as_one_decision_takes_are_decided_at_once() {
 proptest! {
     #[test]
     fn every_due_tick_is_accounted_for_once(
-        late_s in 0_i64..20_000, suspend: bool, none: bool, deadline in prop::option::of(0_i64..4_000), jitter_s in 0_u32..900,
+        late_s in 0_i64..20_000,
+        suspend: bool,
+        none: bool,
+        starting_deadline_s in prop::option::of(0_i64..4_000),
+        jitter_s in 0_u32..900,
     ) {
         let timing_source = TimingSource { jitter_s, ..source(&["*/7 * * * *", "3 * * * *"]) };
         let catch_up = if none { CatchUp::None } else { CatchUp::Latest };
-        let entry = Entry { suspend, catch_up, starting_deadline_s: deadline, timing: timing_source, ..entry() };
+        let entry = Entry { suspend, catch_up, starting_deadline_s, timing: timing_source, ..entry() };
         let timing = timing(&entry.timing);
         let start = at("2026-11-23T00:00:00Z");
         let now = start + SignedDuration::from_secs(late_s);
-        let due: Vec<_> = std::iter::once(start).chain(timing.iter_after(start)).take_while(|tick| timing.due(*tick) <= now).collect();
+        let ticks = std::iter::once(start).chain(timing.iter_after(start));
+        let due: Vec<_> = ticks.take_while(|tick| timing.due(*tick) <= now).collect();
         let decision = decide(&entry, &timing, start, now);
 
         let mut accounted = 0;

@@ -56,8 +56,13 @@ fn a_malformed_record_names_the_field() {
 proptest! {
     #[test]
     fn any_record_survives(
-        from in -9_000_000_000_i64..9_000_000_000, length in 0_i64..1_000_000, count: u64, outcome in 0..9_usize,
-        at_ms in -9_000_000_000_000_i64..9_000_000_000_000, task_id in prop::option::of(".+"), reason in prop::option::of("(?s).+"),
+        from in -9_000_000_000_i64..9_000_000_000,
+        length in 0_i64..1_000_000,
+        count: u64,
+        outcome in 0..9_usize,
+        at_ms in -9_000_000_000_000_i64..9_000_000_000_000,
+        task_id in prop::option::of(".+"),
+        reason in prop::option::of("(?s).+"),
     ) {
         let second = |second| Timestamp::from_second(second).expect("in range");
         let record = TickRecord {

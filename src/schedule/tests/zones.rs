@@ -1,17 +1,15 @@
 //! Every zone there is, against the definition of the rules, minute by minute.
 
-use std::collections::BTreeSet;
-
 use jiff::civil::DateTime;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use super::super::{Gap, Overlap};
 use super::in_zone;
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 /// How far around a change of the clock everything is compared, in minutes.
-const REACH_MIN: i64 = 200;
+const REACH_MIN: i32 = 200;
 
 /// All zones with the changes of their clocks from 1973 to 2040 (before, offsets had seconds).
 fn zones() -> impl Iterator<Item = (String, TimeZone, Vec<Timestamp>)> {
@@ -27,35 +25,36 @@ fn zones() -> impl Iterator<Item = (String, TimeZone, Vec<Timestamp>)> {
     })
 }
 
-/// When a job at `minute` past `hour` fires within reach of a seam, by walking through every minute.
+/// What the clock shows in each minute within reach of a seam.
+fn around(zone: &TimeZone, seam: Timestamp) -> Vec<(Timestamp, DateTime)> {
+    let instants = (-REACH_MIN..=REACH_MIN).map(|minute| seam + MINUTE * minute);
+    instants.map(|instant| (instant, zone.to_datetime(instant))).collect()
+}
+
+/// When a job at `time` fires within these minutes, the first of them excluded.
 fn by_definition(
-    zone: &TimeZone,
-    seam: Timestamp,
+    minutes: &[(Timestamp, DateTime)],
     time: DateTime,
     gap: Gap,
     overlap: Overlap,
 ) -> Vec<Timestamp> {
     let is_it = |wall: DateTime| (wall.hour(), wall.minute()) == (time.hour(), time.minute());
-    let mut fires = BTreeSet::new();
-    let mut shown = BTreeSet::new();
-    for minute in -REACH_MIN..=REACH_MIN {
-        let instant = seam + MINUTE * minute as i32;
-        let wall = zone.to_datetime(instant);
-        let is_first = shown.insert(wall);
-        if is_it(wall) && (is_first || overlap == Overlap::Both) {
-            fires.insert(instant);
-        }
-        let mut skipped = zone.to_datetime(instant - MINUTE) + MINUTE;
-        while gap == Gap::After && skipped < wall {
-            if is_it(skipped) {
-                fires.insert(instant);
-            }
-            skipped += MINUTE;
+    let mut fires = Vec::new();
+    for (place, &(instant, wall)) in minutes.iter().enumerate().skip(1) {
+        let was_shown = || minutes[..place].iter().any(|(_, earlier)| *earlier == wall);
+        let fires_now = is_it(wall) && (overlap == Overlap::Both || !was_shown());
+        let expected = minutes[place - 1].1 + MINUTE;
+        let skipped = || expected.series(1.minute()).take_while(|skipped| *skipped < wall);
+        if fires_now || (gap == Gap::After && skipped().any(is_it)) {
+            fires.push(instant);
         }
     }
-    let reach = MINUTE * REACH_MIN as i32;
-    fires.into_iter().filter(|at| *at > seam - reach && *at < seam + reach).collect()
+    fires
 }
+
+/// Minutes from the seam's wall clock time to the job, and rules to try there.
+const RULES: [(i32, Gap, Overlap); 3] =
+    [(-75, Gap::After, Overlap::First), (-20, Gap::Skip, Overlap::First), (35, Gap::After, Overlap::Both)];
 
 #[test]
 fn fixed_times_follow_the_rules_at_seams_of_every_zone() {
@@ -63,18 +62,14 @@ fn fixed_times_follow_the_rules_at_seams_of_every_zone() {
     for (index, (name, zone, seams)) in zones().enumerate() {
         // Three seams of each zone, others from zone to zone, at three times around each.
         for seam in seams.iter().skip(index % 7).step_by(seams.len() / 3 + 1) {
-            for (shift, gap, overlap) in [
-                (-75, Gap::After, Overlap::First),
-                (-20, Gap::Skip, Overlap::First),
-                (35, Gap::After, Overlap::Both),
-            ] {
+            let minutes = around(&zone, *seam);
+            let (from, to) = (minutes[0].0, *seam + MINUTE * REACH_MIN);
+            for (shift, gap, overlap) in RULES {
                 let wall = zone.to_datetime(*seam - MINUTE) + MINUTE * (1 + shift + (index % 40) as i32);
                 let spec = format!("{} {} * * *", wall.minute(), wall.hour());
                 let timing = in_zone(&spec, &name, gap, overlap);
-                let reach = MINUTE * REACH_MIN as i32;
-                let found: Vec<_> =
-                    timing.iter_after(*seam - reach).take_while(|at| *at < *seam + reach).collect();
-                let expected = by_definition(&zone, *seam, wall, gap, overlap);
+                let found: Vec<_> = timing.iter_after(from).take_while(|at| *at <= to).collect();
+                let expected = by_definition(&minutes, wall, gap, overlap);
                 assert_eq!(found, expected, "{spec} in {name}, {gap:?} and {overlap:?}, around {seam}");
                 compared += 1;
             }

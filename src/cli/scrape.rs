@@ -1,0 +1,33 @@
+//! What Redis is asked each time somebody reads `/metrics`.
+
+use crate::broker::{Broker, BrokerError, QueueSummary};
+use crate::task::QueueName;
+use crate::telemetry::{Metrics, QueueStats};
+
+/// Shows the state of the queues that `metrics` knows, in asynq's names.
+pub(super) fn show_queues(metrics: &Metrics, broker: &Broker) {
+    let broker = broker.clone();
+    metrics.show_queue_stats(move |name| {
+        let broker = broker.clone();
+        async move {
+            let queue = QueueName::new(&name)?;
+            Ok::<_, BrokerError>(queue_stats(&broker.queue_summary(&queue).await?))
+        }
+    });
+}
+
+fn queue_stats(summary: &QueueSummary) -> QueueStats {
+    QueueStats {
+        active: summary.active,
+        pending: summary.pending,
+        scheduled: summary.scheduled,
+        retry: summary.retry,
+        archived: summary.archived,
+        completed: summary.completed,
+        aggregating: summary.aggregating,
+        latency: summary.wait,
+        paused: summary.paused.is_some(),
+        processed_total: summary.processed_total,
+        failed_total: summary.failed_total,
+    }
+}

@@ -1,0 +1,12 @@
+//! The built program as users and scripts meet it: what each command prints, and how it ends.
+
+#[path = "../support/mod.rs"]
+pub mod support;
+
+mod cron;
+mod help;
+mod next;
+mod queue;
+mod refusals;
+mod stage;
+mod task;

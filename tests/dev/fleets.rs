@@ -1,0 +1,271 @@
+//! Worker processes: what they are started with, how many there are, and that nobody busy is ended.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cronmill::broker::Broker;
+use cronmill::handlers::shop_data::ShopSize;
+use cronmill::producer::{Client, Task};
+use rustix::process::{Signal, kill_process};
+
+use crate::field::{
+    Dev, Folder, LIMIT, command_line, completed, count, cronmill, indented, pid, queue, runs, task, template,
+};
+use crate::shop::Fixture;
+use crate::support::{RedisServer, until};
+
+const SIZE: ShopSize = ShopSize { orders: 4000, users: 50, seed: 11 };
+/// A run of some seconds: 28 batches with a pause after each.
+const SLOW: &str = r#"{"batch": 100, "delay_ms_per_batch": 150}"#;
+
+/// `workers` of a TaskQueue: these lines, and a template with this script.
+fn workers(lines: &str, script: &str) -> String {
+    format!("workers:\n{}{}", indented(lines, 2), indented(&template(script), 2))
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+async fn enqueue(redis: &RedisServer, kind: &str, payload: &'static str) -> String {
+    let broker = Broker::connect(&redis.endpoint()).await.unwrap();
+    let task = Task::new(kind, Bytes::from_static(payload.as_bytes())).queue("q");
+    Client::new(broker).enqueue(task.retention(Duration::from_secs(600))).await.unwrap().id
+}
+
+/// Waits until the fleet `default/main` is to have so many workers, and has.
+async fn has_workers(dev: &Dev, number: usize) {
+    until(LIMIT, &format!("there are {number} workers; {:#?}", dev.0), async || {
+        dev.workers().len() == number && dev.fleet("default/main") == Some(number as u64)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_template_runs_with_its_arguments_its_variables_and_what_the_queue_says() {
+    let redis = RedisServer::start();
+    let folder = Folder::with(&[]);
+    let script = "env > seen.new; for word; do echo \"word $word\" >> seen.new; done; mv seen.new seen; exec sleep 1000";
+    let container = format!(
+        "template:\n  spec:\n    containers:\n    - name: worker\n      image: any\n      workingDir: {:?}\n      \
+         command: [sh, -c, {script:?}, sh]\n      args: [\"$(GREETING)\", \"$(CRONMILL_CONCURRENCY) at once\"]\n      \
+         env:\n      - {{name: GREETING, value: good day}}\n      - {{name: CRONMILL_QUEUES, value: no}}\n",
+        folder.path()
+    );
+    let spec = format!(
+        "lease: 40s\npriority: Strict\nworkers:\n  concurrency: 7\n  replicas: 1\n{}",
+        indented(&container, 2)
+    );
+    folder.write(
+        "q.yaml",
+        &queue(&spec)
+            .replace("redisName: q\n", "redisName: q\n    weight: 3\n  - {name: low, redisName: low}\n"),
+    );
+    let mut command = cronmill(&["dev", "--redis", &redis.url(), "--listen", "127.0.0.1:0", "-f"]);
+    let mut dev =
+        Dev::start(command.arg(folder.path()).env("CRONMILL_LISTEN", "127.0.0.1:1").env("INHERITED", "yes"));
+    let seen = folder.file("seen");
+    until(LIMIT, "the worker has told what it sees", async || seen.exists()).await;
+    let seen = lines(&seen);
+    let url = format!("CRONMILL_REDIS_URL={}", redis.url());
+    for expected in [
+        "CRONMILL_QUEUES=q=3,low=1",
+        "CRONMILL_STRICT=true",
+        "CRONMILL_CONCURRENCY=7",
+        "CRONMILL_LEASE=40s",
+        "GREETING=good day",
+        "INHERITED=yes",
+        "word good day",
+        "word 7 at once",
+        &url,
+    ] {
+        assert!(seen.iter().any(|line| line == expected), "{expected} is not among {seen:#?}");
+    }
+    assert!(!seen.iter().any(|line| line.starts_with("CRONMILL_LISTEN")), "they would all want one address");
+    assert_eq!(dev.ended().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_fixed_number_of_workers_is_kept_and_a_lost_one_replaced() {
+    let redis = RedisServer::start();
+    let fixed = |number: u32| queue(&format!("workers: {{replicas: {number}}}"));
+    let folder = Folder::with(&[("q.yaml", fixed(3))]);
+    let dev = Dev::on(&redis, &folder, &[]);
+    has_workers(&dev, 3).await;
+    let before = dev.workers();
+    assert!(before.iter().all(|pid| command_line(*pid).contains("cronmill-worker")));
+    kill_process(pid(before[0]), Signal::KILL).unwrap();
+    until(LIMIT, "another one has its place", async || {
+        let now = dev.workers();
+        now.len() == 3 && !now.contains(&before[0])
+    })
+    .await;
+    folder.write("q.yaml", &fixed(1));
+    has_workers(&dev, 1).await;
+    folder.write("q.yaml", &fixed(2));
+    has_workers(&dev, 2).await;
+    folder.remove("q.yaml");
+    until(LIMIT, "none is left without its TaskQueue", async || dev.workers().is_empty()).await;
+}
+
+#[tokio::test]
+async fn suspending_takes_the_fleet_to_zero_and_resuming_brings_it_back() {
+    let redis = RedisServer::start();
+    let folder = Folder::with(&[
+        ("q.yaml", queue("workers: {scaling: {stabilization: 1s}}")),
+        ("t.yaml", task("a", "* * * * * *", "")),
+    ]);
+    let dev = Dev::on(&redis, &folder, &[]);
+    completed(&redis, 1).await;
+    has_workers(&dev, 1).await;
+    folder.write("t.yaml", &task("a", "* * * * * *", "suspend: true"));
+    has_workers(&dev, 0).await;
+    let done = count(&redis, "completed");
+    folder.write("t.yaml", &task("a", "* * * * * *", ""));
+    has_workers(&dev, 1).await;
+    completed(&redis, done + 1).await;
+}
+
+#[tokio::test]
+async fn work_without_a_schedule_starts_as_many_workers_as_it_needs() {
+    let redis = RedisServer::start();
+    let scaling = "workers: {concurrency: 1, scaling: {maxReplicas: 3, targetWait: 1s, stabilization: 1s}}";
+    let folder = Folder::with(&[("q.yaml", queue(scaling))]);
+    let shop = Fixture::with(SIZE).await;
+    let dev = Dev::start(
+        cronmill(&["dev", "-o", "json", "--redis", &redis.url(), "-f"])
+            .arg(folder.path())
+            .env("CRONMILL_DATABASE", &shop.path),
+    );
+    dev.event("inForce", |_| true).await;
+    assert_eq!(dev.workers(), Vec::<u32>::new());
+    let ids =
+        [enqueue(&redis, "update-user-earn", SLOW).await, enqueue(&redis, "update-user-earn", SLOW).await];
+    let arrived = Instant::now();
+    until(LIMIT, "both run at once", async || count(&redis, "active") == 2).await;
+    println!("two workers claimed within {} ms of the arrival of work", arrived.elapsed().as_millis());
+    completed(&redis, ids.len() as u64).await;
+    has_workers(&dev, 0).await;
+    assert_eq!(shop.wrong_earnings(), Vec::<String>::new());
+}
+
+/// How often an attempt of a task has failed, by asynq's own counter.
+fn failures(redis: &RedisServer) -> String {
+    redis.cli(["GET", "asynq:{q}:failed"])
+}
+
+#[tokio::test]
+async fn a_long_task_survives_the_suspension_of_its_schedule() {
+    let redis = RedisServer::start();
+    let shop = Fixture::with(SIZE).await;
+    let earn = |suspended: bool| {
+        let text = task("earn", "* * * * * *", &format!("suspend: {suspended}\nconcurrencyPolicy: Forbid"));
+        text.replace("{type: hello,", &format!("{{type: update-user-earn, payload: {SLOW},"))
+    };
+    let folder = Folder::with(&[
+        ("q.yaml", queue("workers: {scaling: {stabilization: 0s}}")),
+        ("t.yaml", earn(false)),
+    ]);
+    let dev = Dev::start(
+        cronmill(&["dev", "-o", "json", "--redis", &redis.url(), "-f"])
+            .arg(folder.path())
+            .env("CRONMILL_DATABASE", &shop.path),
+    );
+    until(LIMIT, "some orders are credited", async || shop.credited() > 0).await;
+    let worker = dev.workers();
+    folder.write("t.yaml", &earn(true));
+    dev.event("tick", |tick| tick["outcome"] == "suspended").await;
+    assert_eq!((count(&redis, "active"), dev.workers()), (1, worker), "it holds the task still");
+    completed(&redis, 1).await;
+    has_workers(&dev, 0).await;
+    assert_eq!((count(&redis, "completed"), failures(&redis)), (1, String::new()));
+    assert_eq!(shop.wrong_earnings(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn workers_sent_away_finish_what_they_hold_and_are_replaced_beside() {
+    let redis = RedisServer::start();
+    let shop = Fixture::with(SIZE).await;
+    let with = |workers: &str| queue(&format!("workers: {{{workers}}}"));
+    let folder = Folder::with(&[("q.yaml", with("replicas: 2, concurrency: 1"))]);
+    let dev = Dev::start(
+        cronmill(&["dev", "-o", "json", "--redis", &redis.url(), "-f"])
+            .arg(folder.path())
+            .env("CRONMILL_DATABASE", &shop.path),
+    );
+    for _ in 0..2 {
+        enqueue(&redis, "update-user-earn", SLOW).await;
+    }
+    until(LIMIT, "both run", async || count(&redis, "active") == 2).await;
+    let busy = dev.workers();
+    // Other workers, one of them: the two there are have to leave.
+    folder.write("q.yaml", &with("replicas: 1, concurrency: 2"));
+    until(LIMIT, "another one is there", async || dev.workers().iter().any(|pid| !busy.contains(pid))).await;
+    let hello = enqueue(&redis, "hello", "").await;
+    let state = || redis.cli(["HGET", &format!("asynq:{{q}}:t:{hello}"), "state"]);
+    until(LIMIT, "it works", async || state() == "completed").await;
+    assert_eq!(count(&redis, "active"), 2, "the busy ones have not been disturbed");
+    assert!(busy.iter().all(|pid| runs(*pid)));
+    folder.write("q.yaml", &with("replicas: 0, concurrency: 2"));
+    completed(&redis, 3).await;
+    has_workers(&dev, 0).await;
+    assert_eq!(failures(&redis), "");
+    assert_eq!(redis.cli_lines(["HVALS", "cronmill:{q}:crashes"]), Vec::<String>::new());
+    assert_eq!(shop.wrong_earnings(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_worker_that_crashes_is_started_again_ever_more_slowly() {
+    let redis = RedisServer::start();
+    let folder = Folder::with(&[]);
+    let runs = folder.file("runs");
+    folder
+        .write("q.yaml", &queue(&workers("replicas: 2", &format!("echo run >> {}; exit 7", runs.display()))));
+    let began = Instant::now();
+    let dev = Dev::on(&redis, &folder, &[]);
+    // Two at a time: pauses of 200, 400, 800 and 1600 ms lie between the first and the fifth pair.
+    until(LIMIT, "it was started nine times", async || lines(&runs).len() >= 9).await;
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(3), "{took:?}: a tight loop");
+    let told = |line: &String| line.contains("ended by itself") && line.contains("exit status: 7");
+    assert!(dev.0.stderr().iter().any(told), "{:#?}", dev.0);
+    // Mended, it is started at once and not after the pause.
+    let mended = Instant::now();
+    folder.write("q.yaml", &queue(&workers("replicas: 2", "exec sleep 1000")));
+    has_workers(&dev, 2).await;
+    assert!(mended.elapsed() < Duration::from_secs(3), "{:?}", mended.elapsed());
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_told_and_disturbs_nobody() {
+    let redis = RedisServer::start();
+    let broken = "workers:\n  replicas: 1\n  template: {spec: {containers: [{command: [/no/such/worker]}]}}";
+    let broken = queue(broken).replace("name: main", "name: broken").replace("redisName: q", "redisName: b");
+    let folder = Folder::with(&[
+        ("broken.yaml", broken),
+        ("q.yaml", queue("workers: {}")),
+        ("t.yaml", task("a", "* * * * * *", "")),
+    ]);
+    let dev = Dev::on(&redis, &folder, &[]);
+    completed(&redis, 2).await;
+    let told = |line: &String| line.contains("/no/such/worker") && line.contains("cannot be started");
+    assert!(dev.0.stderr().iter().any(told), "{:#?}", dev.0);
+}
+
+#[tokio::test]
+async fn what_a_script_leaves_running_ends_with_it() {
+    let redis = RedisServer::start();
+    let folder = Folder::with(&[]);
+    let deep = folder.file("deep");
+    // The shell ends at a signal and tells nobody: in a cluster, its container would end with it.
+    let script = format!("sleep 1000 & echo $! > {}; wait", deep.display());
+    folder.write("q.yaml", &queue(&workers("replicas: 1", &script)));
+    let dev = Dev::on(&redis, &folder, &[]);
+    until(LIMIT, "it has started something", async || !lines(&deep).is_empty()).await;
+    let sleep: u32 = lines(&deep).concat().parse().unwrap();
+    assert!(runs(sleep));
+    folder.write("q.yaml", &queue(&workers("replicas: 0", &script)));
+    until(LIMIT, "both are gone", async || !runs(sleep) && dev.workers().is_empty()).await;
+}

@@ -1,0 +1,19 @@
+//! `cronmill dev` and `cronmill check` as programs: real files in, a real Redis, real worker processes.
+//!
+//! What came of it is asked of others: redis-cli, sqlite3, ps and /proc.
+
+#[path = "../support/mod.rs"]
+pub mod support;
+
+#[path = "../handlers/shop.rs"]
+pub mod shop;
+
+mod check;
+mod ending;
+mod field;
+mod firing;
+mod fleets;
+mod many;
+mod metrics;
+mod outage;
+mod refusals;

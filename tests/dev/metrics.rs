@@ -1,0 +1,122 @@
+//! `--listen`: what is measured, and the probes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::field::{Dev, Folder, LIMIT, completed, count, queue, task};
+use crate::support::{RedisServer, until};
+
+async fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+/// Status and body of a GET, or none while nobody listens.
+async fn get(addr: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(addr).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+/// Reads the text form as Prometheus does: each sample belongs to the metric described above it.
+fn parse(text: &str) -> BTreeMap<String, f64> {
+    let (mut samples, mut described) = (BTreeMap::new(), (String::new(), String::new()));
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            described = (name.to_owned(), kind.to_owned());
+        } else if !line.starts_with("# HELP ") {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let suffix = series.split('{').next().unwrap().strip_prefix(&described.0).expect(line);
+            let suffixes: &[&str] =
+                if described.1 == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+            assert!(suffixes.contains(&suffix), "{line} under {described:?}");
+            assert!(samples.insert(series.to_owned(), value.parse().unwrap()).is_none(), "{series} twice");
+        }
+    }
+    samples
+}
+
+async fn scrape(addr: SocketAddr) -> BTreeMap<String, f64> {
+    let (status, text) = get(addr, "/metrics").await.expect("it listens");
+    assert_eq!(status, 200);
+    parse(&text)
+}
+
+#[tokio::test]
+async fn metrics_agree_with_redis_and_with_what_happened() {
+    let redis = RedisServer::start();
+    let folder = Folder::with(&[
+        ("q.yaml", queue("workers: {replicas: 1}")),
+        ("a.yaml", task("a", "* * * * * *", "")),
+        ("b.yaml", task("b", "* * * * * *", "suspend: true")),
+    ]);
+    let addr = free_address().await;
+    let dev = Dev::on(&redis, &folder, &["--listen", &addr.to_string()]);
+    completed(&redis, 3).await;
+    folder.remove("a.yaml");
+    dev.event("inForce", |event| event["cronTasks"] == 1).await;
+    until(LIMIT, "all is done", async || count(&redis, "pending") + count(&redis, "active") == 0).await;
+    let samples = scrape(addr).await;
+    let value =
+        |series: &str| *samples.get(series).unwrap_or_else(|| panic!("{series} is not in {samples:#?}"));
+    let done = count(&redis, "completed") as f64;
+    for series in [
+        "cronmill_ticks_total{outcome=\"enqueued\"}",
+        "cronmill_tick_lateness_seconds_count",
+        "cronmill_tick_lateness_seconds_bucket{le=\"+Inf\"}",
+        "asynq_tasks_processed_total{queue=\"q\"}",
+        "asynq_tasks_enqueued_total{queue=\"q\",state=\"completed\"}",
+        "asynq_queue_size{queue=\"q\"}",
+    ] {
+        assert_eq!(value(series), done, "{series}");
+    }
+    assert!(value("cronmill_ticks_total{outcome=\"suspended\"}") >= 2.0);
+    assert_eq!(value("cronmill_ticks_total{outcome=\"failed\"}"), 0.0);
+    let lateness = value("cronmill_tick_lateness_seconds_sum");
+    assert!((0.0..done * 5.0).contains(&lateness), "{lateness} s for {done} ticks");
+    assert_eq!(value("cronmill_fleet_workers{task_queue=\"default/main\"}"), 1.0);
+    assert_eq!(value("cronmill_fleet_workers_wanted{task_queue=\"default/main\"}"), 1.0);
+    assert_eq!(value("cronmill_queue_stats_failures_total{queue=\"q\"}"), 0.0);
+    assert!(value("cronmill_redis_clock_offset_seconds").abs() < 1.0, "they share a clock");
+    // What is no longer in force is no longer shown.
+    folder.remove("b.yaml");
+    folder.remove("q.yaml");
+    until(LIMIT, "its series are gone", async || {
+        scrape(addr)
+            .await
+            .keys()
+            .all(|series| !series.contains("queue=\"q\"") && !series.contains("default/main"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_is_live_and_ready_whatever_redis_does_until_it_drains() {
+    let mut redis = RedisServer::start();
+    let folder = Folder::with(&[("q.yaml", queue("workers: {replicas: 1}"))]);
+    let addr = free_address().await;
+    let dev = Dev::on(&redis, &folder, &["--listen", &addr.to_string()]);
+    let is = async |path: &str, status: u16, body: &str| {
+        get(addr, path).await.is_some_and(|(found, said)| found == status && said.trim_end() == body)
+    };
+    until(LIMIT, "it is ready", async || is("/readyz", 200, "ready").await).await;
+    assert!(is("/livez", 200, "ok").await);
+    redis.kill9();
+    until(LIMIT, "a scrape misses the queue", async || {
+        scrape(addr).await["cronmill_queue_stats_failures_total{queue=\"q\"}"] >= 1.0
+    })
+    .await;
+    assert!(is("/readyz", 200, "ready").await && is("/livez", 200, "ok").await);
+    let worker = dev.workers();
+    assert_eq!(worker.len(), 1);
+    dev.0.terminate();
+    // Its worker cannot say goodbye to a Redis that is away, which takes it some seconds.
+    until(LIMIT, "it is draining", async || is("/readyz", 503, "not ready: draining").await).await;
+}

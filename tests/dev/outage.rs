@@ -1,0 +1,116 @@
+//! Redis gone for a while under load: nothing lost, nothing busy, and soon at work again.
+
+use std::time::{Duration, Instant};
+
+use crate::field::{Dev, Folder, LIMIT, completed, count, entries, processor_s, queue, task};
+use crate::support::{RedisServer, full_size, until};
+
+/// Schedules, each of which fires every second.
+const SCHEDULES: u64 = 20;
+/// How long work may take to go on after Redis is back.
+const BACK_AT_WORK: Duration = Duration::from_secs(2);
+/// Most processor time that may be used while Redis is away, as a part of one processor.
+const IDLE_SHARE: f64 = 0.05;
+
+fn load() -> Folder {
+    let folder = Folder::with(&[("q.yaml", queue("workers: {scaling: {stabilization: 2s}}"))]);
+    (0..SCHEDULES)
+        .for_each(|n| folder.write(&format!("{n}.yaml"), &task(&format!("t{n}"), "* * * * * *", "")));
+    folder
+}
+
+/// Waits until a queue under load has got somewhere.
+async fn is_at_work(redis: &RedisServer, dev: &Dev) {
+    dev.in_force(SCHEDULES as usize).await;
+    completed(redis, SCHEDULES * 2).await;
+}
+
+/// Lets an outage last, and checks that nobody makes a fuss of it. `begin` ends with Redis away.
+async fn is_quiet(dev: &Dev, lasts: Duration) {
+    let mut pids = dev.workers();
+    assert!(!pids.is_empty());
+    pids.push(dev.0.pid());
+    // The first moments of an outage are for failing calls and their log lines.
+    let settled = Instant::now() + Duration::from_secs(1);
+    until(LIMIT, "the first second is over", async || Instant::now() >= settled).await;
+    let before: Vec<f64> = pids.iter().map(|pid| processor_s(*pid)).collect();
+    let end = Instant::now() + lasts;
+    until(lasts + LIMIT, "the outage is over", async || Instant::now() >= end).await;
+    for (pid, before) in pids.iter().zip(before) {
+        let share = (processor_s(*pid) - before) / lasts.as_secs_f64();
+        println!("process {pid} used {:.1} % of a processor while Redis was away", share * 100.0);
+        assert!(share < IDLE_SHARE, "{share}");
+    }
+    assert!(pids.iter().all(|pid| crate::field::runs(*pid)), "nobody ends because Redis is away");
+}
+
+async fn works_again(redis: &RedisServer, what: &str) {
+    let (back, done) = (Instant::now(), count(redis, "completed"));
+    completed(redis, done + 1).await;
+    println!("{what}: a task was completed {} ms after Redis was back", back.elapsed().as_millis());
+    assert!(back.elapsed() < BACK_AT_WORK, "{:?}", back.elapsed());
+}
+
+/// Every tick of which the ledgers say that it was enqueued is a completed task, and no task is anywhere else.
+async fn nothing_is_lost(redis: &RedisServer, folder: &Folder) {
+    (0..SCHEDULES).for_each(|n| {
+        folder.write(&format!("{n}.yaml"), &task(&format!("t{n}"), "* * * * * *", "suspend: true"));
+    });
+    let suspended = async || {
+        entries(redis)
+            .iter()
+            .all(|uid| redis.cli(["HEXISTS", &format!("cronmill:{{q}}:entry:{uid}"), "suspended"]) == "1")
+    };
+    until(LIMIT, "nothing fires any more", suspended).await;
+    let left = || ["pending", "active", "retry", "scheduled", "archived"].map(|state| count(redis, state));
+    until(LIMIT, "every task is done", async || left() == [0; 5]).await;
+    let counted = |uid: &String, name: &str| -> u64 {
+        redis.cli(["HGET", &format!("cronmill:{{q}}:entry:{uid}"), &format!("n:{name}")]).parse().unwrap_or(0)
+    };
+    let uids = entries(redis);
+    let enqueued: u64 = uids.iter().map(|uid| counted(uid, "enqueued") + counted(uid, "refired")).sum();
+    let failed: u64 = uids.iter().map(|uid| counted(uid, "failed")).sum();
+    assert_eq!((uids.len() as u64, enqueued, failed), (SCHEDULES, count(redis, "completed"), 0));
+    println!("{enqueued} ticks enqueued, {enqueued} tasks completed");
+}
+
+#[tokio::test]
+async fn redis_killed_and_started_again_under_load() {
+    let mut redis = RedisServer::options().durable().start();
+    let folder = load();
+    let dev = Dev::on(&redis, &folder, &[]);
+    is_at_work(&redis, &dev).await;
+    redis.kill9();
+    is_quiet(&dev, full_size(Duration::from_secs(5), Duration::from_secs(60))).await;
+    redis.start_again();
+    works_again(&redis, "killed").await;
+    nothing_is_lost(&redis, &folder).await;
+}
+
+#[tokio::test]
+async fn redis_frozen_under_load() {
+    let redis = RedisServer::options().durable().start();
+    let folder = load();
+    let dev = Dev::on(&redis, &folder, &[]);
+    is_at_work(&redis, &dev).await;
+    redis.freeze();
+    is_quiet(&dev, full_size(Duration::from_secs(8), Duration::from_secs(60))).await;
+    redis.thaw();
+    works_again(&redis, "frozen").await;
+    nothing_is_lost(&redis, &folder).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_comes_back_empty_gets_everything_again_within_seconds() {
+    let mut redis = RedisServer::start();
+    let folder = load();
+    let dev = Dev::on(&redis, &folder, &[]);
+    is_at_work(&redis, &dev).await;
+    redis.kill9();
+    redis.start_again();
+    let back = Instant::now();
+    until(LIMIT, "all entries are back", async || entries(&redis).len() as u64 == SCHEDULES).await;
+    println!("all entries were back {} ms after Redis was", back.elapsed().as_millis());
+    assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
+    completed(&redis, SCHEDULES).await;
+}

@@ -1,0 +1,14 @@
+//! The worker, the producer and the keeper against a real Redis, one of its own per test.
+
+#[path = "../support/mod.rs"]
+pub mod support;
+
+mod attempts;
+mod drain;
+mod fixture;
+mod keeping;
+mod outage;
+mod producing;
+mod redis;
+mod selection;
+mod visibility;
