@@ -191,6 +191,10 @@ fn schedules_and_zones_that_mean_nothing() {
             &["x.yaml:5: CronTask default/x: spec: set exactly one of schedule and schedules"],
         ),
         (
+            spec("schedule: '* * *'\nschedules: ['@']"),
+            &["x.yaml:5: CronTask default/x: spec: set exactly one of schedule and schedules", &three, &many],
+        ),
+        (
             spec("schedule: null\nschedules: null"),
             &["x.yaml:5: CronTask default/x: spec: set exactly one of schedule and schedules"],
         ),

@@ -30,6 +30,26 @@ pub(super) struct Offered {
     pub(super) line: usize,
 }
 
+impl Offered {
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.admitted, &other.admitted) && self.line == other.line
+    }
+}
+
+/// The objects of a file by name; several where documents of it have one name.
+pub(super) type Offers = BTreeMap<ObjectKey, Vec<Offered>>;
+
+/// The names of the objects that are not the same in both, at the same place.
+pub(super) fn differences(one: &Offers, other: &Offers) -> BTreeSet<ObjectKey> {
+    let is_same = |key: &ObjectKey| match (one.get(key), other.get(key)) {
+        (Some(one), Some(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.is_same(other))
+        }
+        _ => false,
+    };
+    one.keys().chain(other.keys()).filter(|key| !is_same(key)).cloned().collect()
+}
+
 /// A file.
 #[derive(Debug)]
 pub(super) struct FileState {
@@ -43,8 +63,8 @@ pub(super) struct FileState {
     pub(super) unread: Option<ManifestError>,
     notation: Notation,
     parts: Vec<Part>,
-    /// The last good versions of objects whose present version is refused or cannot be told.
-    held: BTreeMap<ObjectKey, Offered>,
+    /// Its objects, and the last good versions of those whose present version is refused or cannot be told.
+    pub(super) offers: Offers,
     /// Everything its documents were refused for.
     refusals: Vec<ManifestError>,
 }
@@ -59,21 +79,19 @@ impl FileState {
             unread: None,
             notation,
             parts: Vec::new(),
-            held: BTreeMap::new(),
+            offers: Offers::new(),
             refusals: Vec::new(),
         }
     }
 
     /// Takes in the text it has now; documents whose text is the same as before are not looked at again.
-    /// Returns whether anything is different.
+    /// Returns whether any document is different or elsewhere.
     pub(super) fn update(&mut self, path: &Path, text: &str, gate: &Gate) -> bool {
         let documents = document::split(text, self.notation);
         let known = self.parts.iter().map(|part| (&*part.text, part.line));
         if known.eq(documents.iter().map(|document| (document.text, document.line))) {
             return false;
         }
-        let mut good_before = std::mem::take(&mut self.held);
-        good_before.extend(self.admitted().map(|offered| (offered.admitted.key.clone(), offered)));
         let known: BTreeMap<_, _> = self.parts.drain(..).map(|part| (part.text, part.outcome)).collect();
         let part = |document: Document<'_>| {
             let (text, outcome) = match known.get_key_value(document.text) {
@@ -83,42 +101,35 @@ impl FileState {
             Part { text, line: document.line, outcome }
         };
         self.parts = documents.into_iter().map(part).collect();
-        self.held = self.to_hold(good_before);
         self.refusals = self.parts.iter().flat_map(|part| part.refusals(path)).collect();
+        let before = std::mem::take(&mut self.offers);
+        for part in &self.parts {
+            if let Outcome::Admitted(admitted) = &*part.outcome {
+                let offered = Offered { admitted: admitted.clone(), line: part.line };
+                self.offers.entry(admitted.key.clone()).or_default().push(offered);
+            }
+        }
+        self.hold(before);
         true
     }
 
-    /// Which of the versions that were good before stay in force. An object that cannot be told from a
-    /// document nobody can read may be any of those that are missing now.
-    fn to_hold(&self, good_before: BTreeMap<ObjectKey, Offered>) -> BTreeMap<ObjectKey, Offered> {
+    /// Goes on offering the versions that were good before of objects that are refused now. An object that
+    /// cannot be told from a document nobody can read may be any of those that are missing.
+    fn hold(&mut self, before: Offers) {
         let (mut refused, mut is_unclear) = (BTreeSet::new(), false);
         for part in &self.parts {
             match &*part.outcome {
-                Outcome::Refused { key: Some(key), .. } => drop(refused.insert(key.clone())),
+                Outcome::Refused { key: Some(key), .. } => drop(refused.insert(key)),
                 Outcome::Refused { key: None, .. } => is_unclear = true,
                 Outcome::Admitted(_) | Outcome::Foreign(_) => {}
             }
         }
-        let good_now: BTreeSet<_> = self.admitted().map(|offered| offered.admitted.key.clone()).collect();
-        let is_held = |key: &ObjectKey| !good_now.contains(key) && (is_unclear || refused.contains(key));
-        good_before.into_iter().filter(|(key, _)| is_held(key)).collect()
-    }
-
-    fn admitted(&self) -> impl Iterator<Item = Offered> {
-        self.parts.iter().filter_map(|part| match &*part.outcome {
-            Outcome::Admitted(admitted) => Some(Offered { admitted: admitted.clone(), line: part.line }),
-            Outcome::Refused { .. } | Outcome::Foreign(_) => None,
-        })
-    }
-
-    /// The objects this file offers, in its order, then those held.
-    pub(super) fn offered(&self) -> impl Iterator<Item = Offered> {
-        self.admitted().chain(self.held.values().cloned())
-    }
-
-    /// The names of the objects this file offers.
-    pub(super) fn keys(&self) -> BTreeSet<ObjectKey> {
-        self.offered().map(|offered| offered.admitted.key.clone()).collect()
+        for (key, mut versions) in before {
+            if !self.offers.contains_key(&key) && (is_unclear || refused.contains(&key)) {
+                versions.truncate(1);
+                self.offers.insert(key, versions);
+            }
+        }
     }
 
     /// The kinds in it that mean nothing here, as often as they stand.

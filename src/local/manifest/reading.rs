@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 
 use super::admission::Gate;
-use super::file::FileState;
+use super::file::{FileState, differences};
 use super::kind::ObjectKey;
 use super::source::{self, FilePath, Stamp};
 
@@ -19,10 +19,8 @@ pub(super) struct Reading {
     pub(super) file: FileState,
     stamp: Stamp,
     is_young: bool,
-    /// The names of the objects it offered before.
-    pub(super) before: BTreeSet<ObjectKey>,
-    /// Whether it offers anything different from before, or offers it again.
-    pub(super) is_different: bool,
+    /// The names of the objects that it offers for the first time, in another version, or no more.
+    pub(super) touched: BTreeSet<ObjectKey>,
 }
 
 impl Reading {
@@ -30,20 +28,22 @@ impl Reading {
     /// same afterwards, and is read again the next time.
     pub(super) fn new(path: &FilePath, known: Option<FileState>, stamp: Stamp, is_young: bool) -> Self {
         let file = known.unwrap_or_else(|| FileState::new(source::notation(path.as_path())));
-        Self { path: path.clone(), before: file.keys(), is_different: false, file, stamp, is_young }
+        Self { path: path.clone(), file, stamp, is_young, touched: BTreeSet::new() }
     }
 
     fn run(&mut self, gate: &Gate) {
         let (path, file) = (self.path.as_path(), &mut self.file);
-        let was_missing = file.missing_since.take().is_some();
-        self.is_different = was_missing;
+        if file.missing_since.take().is_some() {
+            self.touched.extend(file.offers.keys().cloned());
+        }
         match source::read(path, self.stamp) {
             Ok(text) => {
                 file.unread = None;
                 file.stamp = (!self.is_young).then_some(self.stamp);
+                let before = file.offers.clone();
                 if file.update(path, &text, gate) {
                     file.touched = self.stamp.touched();
-                    self.is_different = true;
+                    self.touched.extend(differences(&before, &file.offers));
                 }
             }
             Err(error) => (file.unread, file.stamp) = (Some(*error), None),

@@ -166,15 +166,15 @@ impl Manifests {
         for path in gone {
             let Some(file) = self.files.get_mut(&path) else { continue };
             // Another file may offer the same objects by now: one that was moved.
-            read.touched.extend(file.keys());
+            read.touched.extend(file.offers.keys().cloned());
             if now.duration_since(*file.missing_since.get_or_insert(now)).abs() < SETTLE {
                 *unsettled += 1;
                 continue;
             }
-            for key in file.keys() {
-                self.withdraw(&path, &key);
+            let Some(file) = self.files.remove(&path) else { continue };
+            for key in file.offers.keys() {
+                self.withdraw(&path, key);
             }
-            self.files.remove(&path);
             read.is_any = true;
         }
         read
@@ -182,18 +182,15 @@ impl Manifests {
 
     fn take_in(&mut self, reading: Reading, read: &mut Read) {
         read.is_any = true;
-        let Reading { path, file, before, is_different, .. } = reading;
-        if is_different {
-            let after = file.keys();
-            for key in before.difference(&after) {
+        let Reading { path, file, touched, .. } = reading;
+        for key in &touched {
+            if file.offers.contains_key(key) {
+                self.offers.entry(key.clone()).or_default().insert(path.clone());
+            } else {
                 self.withdraw(&path, key);
             }
-            for key in &after {
-                self.offers.entry(key.clone()).or_default().insert(path.clone());
-            }
-            read.touched.extend(before);
-            read.touched.extend(after);
         }
+        read.touched.extend(touched);
         self.files.insert(path, file);
     }
 
@@ -212,8 +209,8 @@ impl Manifests {
         let (mut present, mut missing) = (Vec::new(), Vec::new());
         for path in self.offers.get(key).into_iter().flatten() {
             let file = &self.files[path];
-            for offered in file.offered().filter(|offered| offered.admitted.key == *key) {
-                let chosen = Chosen { offered, file: path.clone() };
+            for offered in file.offers.get(key).into_iter().flatten() {
+                let chosen = Chosen { offered: offered.clone(), file: path.clone() };
                 if file.missing_since.is_none() { present.push(chosen) } else { missing.push(chosen) }
             }
         }
