@@ -1,8 +1,11 @@
 //! Redis's clock as seen from here.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
+
+/// Longest time an answer may take to tell something about the clock.
+const TELLING: SignedDuration = SignedDuration::from_millis(100);
 
 /// This machine's clock, corrected to Redis's.
 ///
@@ -11,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     ahead_us: AtomicI64,
+    is_known: AtomicBool,
 }
 
 impl Clock {
@@ -22,7 +26,13 @@ impl Clock {
     }
 
     /// Learns the offset from a reading of Redis's clock that began and ended at these local times.
+    ///
+    /// An answer that took long says little about when the clock was read, and is passed over.
     pub(super) fn learn(&self, asked: Timestamp, answered: Timestamp, redis_us: i64) {
+        let was_known = self.is_known.swap(true, Ordering::Relaxed);
+        if was_known && answered.duration_since(asked).abs() > TELLING {
+            return;
+        }
         let middle = asked.as_microsecond() + (answered.as_microsecond() - asked.as_microsecond()) / 2;
         self.ahead_us.store(redis_us - middle, Ordering::Relaxed);
     }

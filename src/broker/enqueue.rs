@@ -22,12 +22,19 @@ const BYTES_PER_CALL: usize = 256 * 1024;
 const REGISTER_AGAIN: Duration = Duration::from_secs(1);
 
 /// A task to store.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NewTask {
     /// The message, with its id and its queue.
     pub message: Message,
     /// When it may run; `None`, or a moment that is past, for at once.
     pub due: Option<Timestamp>,
+}
+
+impl std::fmt::Debug for NewTask {
+    /// Without the payload, which may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NewTask({} in {}, due {:?})", self.message.id, self.message.queue, self.due)
+    }
 }
 
 /// What became of a task to store.

@@ -5,8 +5,8 @@
 -- ARGV[4] int tasks at most   ARGV[5] int lease, s   ARGV[6] int message bytes at most   ARGV[7] int receipt life, s
 -- Returns: array: status (tasks, empty, paused, cordoned), ids dropped because they had no task,
 --   then per task: id, message, pending since (ns or ''), crashes, revoked (0 or 1), lease end (Unix s)
-local function fields(id)
-  return redis.call('HMGET', ARGV[1] .. id, 'msg', 'pending_since', 'cronmill_crashes', 'cronmill_revoked', 'state')
+local function fields(task)
+  return redis.call('HMGET', task, 'msg', 'pending_since', 'cronmill_crashes', 'cronmill_revoked', 'state')
 end
 
 local function add(reply, id, field, lease_end)
@@ -23,9 +23,8 @@ if receipt then
     local reply = {'tasks', 0}
     for i = 2, #given do
       local lease_end = redis.call('ZSCORE', KEYS[3], given[i])
-      if owned(ARGV[1] .. given[i], lease_end, ARGV[2]) then
-        add(reply, given[i], fields(given[i]), lease_end)
-      end
+      local task = ARGV[1] .. given[i]
+      if owned(task, lease_end, ARGV[2]) then add(reply, given[i], fields(task), lease_end) end
     end
     return reply
   end
@@ -37,17 +36,18 @@ local ids = redis.call('LRANGE', KEYS[1], -tonumber(ARGV[4]), -1)
 if #ids == 0 then return {'empty', 0} end
 
 local clock = redis.call('TIME')
-local lease_end = tonumber(clock[1]) + tonumber(ARGV[5])
-if clock[2] ~= '0' then lease_end = lease_end + 1 end
+-- As text once: a number is formatted anew for every command.
+local lease_end = string.format('%d', tonumber(clock[1]) + tonumber(ARGV[5]) + (clock[2] ~= '0' and 1 or 0))
 local reply, taken, leases, bytes, seen = {'tasks', 0}, {}, {}, 0, 0
 for i = #ids, 1, -1 do
   local id = ids[i]
-  local field = fields(id)
+  local task = ARGV[1] .. id
+  local field = fields(task)
   local size = field[1] and #field[1] or 0
   if #taken > 0 and bytes + size > tonumber(ARGV[6]) then break end
   seen = seen + 1
   if not field[1] then
-    redis.call('UNLINK', ARGV[1] .. id)
+    redis.call('UNLINK', task)
     reply[2] = reply[2] + 1
   elseif field[5] == 'active' and redis.call('ZSCORE', KEYS[3], id) then
     reply[2] = reply[2] + 1
@@ -57,8 +57,8 @@ for i = #ids, 1, -1 do
     leases[#leases + 1] = lease_end
     leases[#leases + 1] = id
     add(reply, id, field, lease_end)
-    redis.call('HSET', ARGV[1] .. id, 'state', 'active', 'cronmill_owner', ARGV[2], 'cronmill_lease', lease_end)
-    redis.call('HDEL', ARGV[1] .. id, 'pending_since')
+    redis.call('HSET', task, 'state', 'active', 'cronmill_owner', ARGV[2], 'cronmill_lease', lease_end)
+    if field[2] then redis.call('HDEL', task, 'pending_since') end
   end
 end
 redis.call('RPOP', KEYS[1], seen)
