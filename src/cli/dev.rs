@@ -30,9 +30,13 @@ pub const GUARD_WORD: &str = "guard-processes";
 
 const EXAMPLES: &str = "\
 Examples:
-  cronmill dev -f deploy/samples
+  cronmill dev -f deploy/samples/hello.yaml
   cronmill dev -f tasks.yaml queues.yaml --redis redis://127.0.0.1:6379/1
-  cronmill dev -f deploy/samples -o json | jq -c 'select(.event == \"tick\")'";
+  cronmill dev -f manifests -o json | jq -c 'select(.event == \"tick\")'
+
+Workers see the variables of this program's environment too. update-user-earn works on a database of yours:
+  cronmill shop-data --file shop.db
+  CRONMILL_DATABASE=shop.db cronmill dev -f deploy/samples";
 
 /// Run manifests on this machine: fire their schedules, run their workers as processes.
 ///

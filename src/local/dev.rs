@@ -116,6 +116,11 @@ impl Dev {
         if found.wrong > 0 && found.good == 0 {
             return Err(LocalError::NothingToRun);
         }
+        if found.good == 0 {
+            tell(Event::Note(
+                "there is no manifest yet; one that comes is in force within a second".to_owned(),
+            ));
+        }
         let guard = Guard::start(&options.guard)?;
         let (endpoint, redis_url, redis_ca, private) = match options.redis {
             Redis::Running { endpoint, url, authority } => (*endpoint, url, authority, None),
@@ -124,8 +129,8 @@ impl Dev {
                 (private.url().parse()?, private.url().into(), None, Some(private))
             }
         };
-        tell(Event::Redis { address: endpoint.to_string(), is_private: private.is_some() });
         let broker = Broker::connect(&endpoint).await?;
+        tell(Event::Redis { address: endpoint.to_string(), is_private: private.is_some() });
         let owner = Owner::new(&options.host, std::process::id(), &uuid::Uuid::new_v4().to_string());
         let scheduler = Scheduler::new(broker.clone(), owner.clone()).on_tick({
             let (tell, metrics) = (Arc::clone(&tell), options.metrics.clone());

@@ -13,8 +13,10 @@ use super::manifest::{Changes, Manifests, ResolvedTask};
 const LOOK: Duration = Duration::from_millis(250);
 /// How soon they are looked at again when one was just being written.
 const LOOK_SOON: Duration = Duration::from_millis(100);
-/// Looking takes at most one part in this many of one processor, however many files there are.
+/// Looking takes at most one part in this many of one processor where there are many files,
 const SHARE: u32 = 10;
+/// unless an edit would then not be in force within a second.
+const LOOK_MAX: Duration = Duration::from_millis(500);
 
 /// What one look at the files found.
 #[derive(Debug)]
@@ -69,7 +71,7 @@ impl Reader {
                 let began = Instant::now();
                 let Some((again, news)) = reader.read().await else { return };
                 let usual = if news.changes.unsettled > 0 { LOOK_SOON } else { LOOK };
-                pause = usual.max(began.elapsed() * SHARE);
+                pause = usual.max((began.elapsed() * SHARE).min(LOOK_MAX));
                 reader = again;
                 news.changes.removed_tasks.iter().for_each(|task| gone(task));
                 if news.is_new && found.send(news).await.is_err() {

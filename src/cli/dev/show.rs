@@ -48,10 +48,7 @@ impl Show {
             Event::Wrong(error) => self.tell(format!("error: {error}")),
             Event::Refused(error) => self.tell(format!("error: {}", causes(error.as_ref()))),
             Event::Note(note) => self.tell(format!("note: {note}")),
-            Event::Redis { address, is_private } => self.print(
-                &format!("redis  {address}{}", if *is_private { " (private, forgets everything at the end)" } else { "" }),
-                json!({"event": "redis", "address": address, "private": is_private}),
-            ),
+            Event::Redis { address, is_private } => self.redis(address, *is_private),
             Event::InForce { tasks, queues, written, removed } => self.print(
                 &format!(
                     "ready  {} and {} in force ({written} written, {removed} removed)",
@@ -65,6 +62,21 @@ impl Show {
                 &format!("fleet  {name:<28} {from} → {} ({why})", count_of(u64::from(*to), "worker")),
                 json!({"event": "fleet", "name": name, "from": from, "to": to, "why": why}),
             ),
+        }
+    }
+
+    fn redis(&self, address: &str, is_private: bool) {
+        // The URL of another Redis may hold a password.
+        let url = is_private.then(|| format!("redis://{address}/0"));
+        let note = if is_private { " (private, forgets everything at the end)" } else { "" };
+        self.print(
+            &format!("redis  {address}{note}"),
+            json!({"event": "redis", "address": address, "private": is_private, "url": url}),
+        );
+        if let (Some(url), Output::Text) = (url, self.output) {
+            self.tell(format!(
+                "note: look into it from another terminal after: export CRONMILL_REDIS_URL={url}"
+            ));
         }
     }
 
