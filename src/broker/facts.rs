@@ -10,6 +10,8 @@ use super::{Broker, BrokerError};
 pub struct RedisFacts {
     /// Its version.
     pub version: String,
+    /// Names this run of it: another start has another.
+    pub run_id: String,
     /// `master` or `slave`.
     pub role: String,
     /// How long it has run.
@@ -45,6 +47,7 @@ fn parse(info: &str) -> RedisFacts {
     let number = |name: &str| text(name).parse::<u64>().unwrap_or(0);
     RedisFacts {
         version: text("redis_version"),
+        run_id: text("run_id"),
         role: text("role"),
         uptime: Duration::from_secs(number("uptime_in_seconds")),
         clients: number("connected_clients"),

@@ -139,7 +139,8 @@ impl DevArgs {
         show: &Arc<Show>,
     ) -> Result<(), Failure> {
         let options = self.options(metrics.clone())?;
-        if !options.bundled_worker.exists() {
+        // A bare name is looked for on the path when a worker is started.
+        if options.bundled_worker.components().count() > 1 && !options.bundled_worker.exists() {
             show.event(&Event::Note(format!(
                 "there is no {}: TaskQueues without a template cannot have workers; build it, or name it with --worker",
                 options.bundled_worker.display()
@@ -162,7 +163,9 @@ impl DevArgs {
     fn options(self, metrics: Metrics) -> Result<Options, Failure> {
         let program = std::env::current_exe();
         let program = program.map_err(|error| Failure::failed(error).context("find this very program"))?;
-        let redis = match self.redis {
+        // An empty variable is how a shell leaves one out.
+        let given = self.redis.filter(|url| !url.expose_secret().trim().is_empty());
+        let redis = match given {
             None => Redis::Private { program: self.redis_server, within: std::env::temp_dir() },
             Some(url) => {
                 let endpoint = endpoint(&url, self.redis_ca.as_deref(), "--redis or CRONMILL_REDIS_URL")?;

@@ -11,14 +11,14 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::error::LocalError;
 use super::event::{Event, Tell};
 use super::guard::{Guard, GuardCommand};
 use super::keep::Keepers;
-use super::manifest::{Changes, ObjectKey, ResolvedQueue};
+use super::manifest::{Changes, ObjectKey, ResolvedQueue, ResolvedTask};
 use super::private_redis::PrivateRedis;
 use super::put::Put;
 use super::read::{Found, Reader};
@@ -224,7 +224,9 @@ impl Dev {
         let (finds, found) = mpsc::channel(1);
         let (orders, ordered) = mpsc::unbounded_channel();
         if let Some(reader) = self.reader.take() {
-            parts.spawn(named("reading", reader.run(finds, stop.clone())));
+            let scheduler = self.scheduler.clone();
+            let gone = move |task: &ResolvedTask| scheduler.deny(&task.entry.uid);
+            parts.spawn(named("reading", reader.run(finds, gone, stop.clone())));
         }
         if let Some(put) = self.put.take() {
             parts.spawn(named("putting into force", put.run(ordered, stop.clone())));
@@ -261,11 +263,18 @@ impl Dev {
                     // Its receiver has ended only if it has ended, which is noticed above.
                     let _ = orders.send(Arc::new(found.changes));
                 }
-                _ = looks.tick() => match stop.run_until_cancelled(self.squads.look()).await {
-                    Some(Ok(())) => outage.ended(),
-                    Some(Err(error)) => looks.reset_after(outage.failed(&error)),
-                    None => return Ok(()),
-                },
+                _ = looks.tick() => {
+                    let began = Instant::now();
+                    match stop.run_until_cancelled(self.squads.look()).await {
+                        Some(Ok(())) => {
+                            outage.ended();
+                            // However many queues there are, others have the thread and Redis half of the time.
+                            looks.reset_after(LOOK.max(began.elapsed()));
+                        }
+                        Some(Err(error)) => looks.reset_after(outage.failed(&error)),
+                        None => return Ok(()),
+                    }
+                }
             }
         }
     }

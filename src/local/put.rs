@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +30,6 @@ const COMPARE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(1);
 /// How soon a schedule is tried again that something stood in the way of.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
-/// How far the moment of Redis's start may wander from one look to the next: it counts whole seconds.
-const START_BLUR: SignedDuration = SignedDuration::from_secs(3);
 /// What our pauses are marked with.
 const SOURCE: &str = "manifest";
 
@@ -49,7 +47,8 @@ pub(super) struct Put {
     /// Schedules still to be compared with Redis, by uid.
     compares: Vec<String>,
     compared: Instant,
-    redis_started: Option<Timestamp>,
+    /// The run of Redis that everything was put into.
+    redis_run: Option<String>,
     /// Schedules that cannot be put into force, by uid, and why.
     refused: HashMap<String, String>,
     refusals: Arc<AtomicUsize>,
@@ -83,7 +82,7 @@ impl Put {
             edits: Edits::default(),
             compares: Vec::new(),
             compared: Instant::now(),
-            redis_started: None,
+            redis_run: None,
             refused: HashMap::new(),
             refusals,
         }
@@ -206,10 +205,10 @@ impl Put {
 
     /// Looks whether it is time to compare, or Redis has started anew.
     async fn look(&mut self) -> Result<(), BrokerError> {
-        let uptime = self.scheduler.broker().facts().await?.uptime;
-        let started = Timestamp::now() - SignedDuration::try_from(uptime).unwrap_or(SignedDuration::ZERO);
-        let before = self.redis_started.replace(started);
-        if before.is_some_and(|before| started > before + START_BLUR) {
+        let run = self.scheduler.broker().facts().await?.run_id;
+        let is_another = self.redis_run.as_ref().is_some_and(|known| *known != run);
+        self.redis_run = Some(run);
+        if is_another {
             tracing::info!("Redis has started anew; what it lacks is put into force again");
             self.compare_all();
         } else if self.compared.elapsed() >= COMPARE {
@@ -375,6 +374,8 @@ async fn some_at_a_time<K>(
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
     use crate::local::manifest::Kind;
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::manifest::{Changes, Manifests};
+use super::manifest::{Changes, Manifests, ResolvedTask};
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -54,8 +54,14 @@ impl Reader {
         reading.await.ok()
     }
 
-    /// Sends what it finds until it is told to stop, or nobody listens any more.
-    pub(super) async fn run(self, found: mpsc::Sender<Found>, stop: CancellationToken) {
+    /// Sends what it finds until it is told to stop, or nobody listens any more. Whoever listens may be waiting
+    /// for Redis, so schedules that are gone are named to `gone` before.
+    pub(super) async fn run(
+        self,
+        found: mpsc::Sender<Found>,
+        gone: impl Fn(&ResolvedTask),
+        stop: CancellationToken,
+    ) {
         let reading = async {
             let (mut reader, mut pause) = (self, LOOK);
             loop {
@@ -65,6 +71,7 @@ impl Reader {
                 let usual = if news.changes.unsettled > 0 { LOOK_SOON } else { LOOK };
                 pause = usual.max(began.elapsed() * SHARE);
                 reader = again;
+                news.changes.removed_tasks.iter().for_each(|task| gone(task));
                 if news.is_new && found.send(news).await.is_err() {
                     return;
                 }

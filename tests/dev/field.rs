@@ -172,7 +172,9 @@ impl Dev {
         let children = children(self.0.pid()).into_iter();
         let is_worker = |pid: &u32| {
             let line = command_line(*pid);
-            !line.is_empty() && !line.contains("guard-processes") && !line.contains("redis-server")
+            // Between fork and exec, a child is still a copy of its parent.
+            let others = ["guard-processes", "redis-server", "cronmill dev "];
+            !line.is_empty() && !others.iter().any(|other| line.contains(other))
         };
         children.filter(is_worker).collect()
     }

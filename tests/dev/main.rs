@@ -2,6 +2,8 @@
 //!
 //! What came of it is asked of others: redis-cli, sqlite3, ps and /proc.
 
+#![allow(clippy::unwrap_used, reason = "a test's fixtures fail it by panicking")]
+
 #[path = "../support/mod.rs"]
 pub mod support;
 

@@ -101,6 +101,27 @@ async fn redis_frozen_under_load() {
 }
 
 #[tokio::test]
+async fn a_schedule_deleted_while_redis_is_away_never_fires_again() {
+    let mut redis = RedisServer::options().durable().start();
+    let folder = Folder::with(&[("q.yaml", queue(""))]);
+    for name in ["gone", "stays"] {
+        folder.write(&format!("{name}.yaml"), &task(name, "* * * * * *", ""));
+    }
+    let dev = Dev::on(&redis, &folder, &[]);
+    dev.until("both fire", async || dev.enqueued("default/gone") > 0 && dev.enqueued("default/stays") > 0)
+        .await;
+    redis.kill9();
+    let fired = dev.enqueued("default/gone");
+    folder.remove("gone.yaml");
+    let in_force = Instant::now() + Duration::from_secs(1);
+    dev.until("a deletion is in force", async || Instant::now() >= in_force).await;
+    redis.start_again();
+    let others = dev.enqueued("default/stays");
+    dev.until("the other one fires on", async || dev.enqueued("default/stays") >= others + 3).await;
+    assert_eq!((dev.enqueued("default/gone"), entries(&redis).len()), (fired, 1));
+}
+
+#[tokio::test]
 async fn a_redis_that_comes_back_empty_gets_everything_again_within_seconds() {
     let mut redis = RedisServer::start();
     let folder = load();
