@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cronmill::broker::{Broker, ClaimRequest, Claimed, Finish, FinishOutcome, Owner};
+use cronmill::broker::{
+    Broker, ClaimRequest, Claimed, Finish, FinishOutcome, FireRequest, FireVerdict, NextTick, Owner,
+};
 use cronmill::schedule::{
     CatchUp, Concurrency, Entry, Gap, Overlap, Revision, Template, TickOutcome, TimingSource,
 };
@@ -376,4 +378,33 @@ async fn a_forecast_counts_what_will_run_and_not_what_is_suspended() {
     let backlog = bench.broker.backlog(&bench.queue, Duration::from_secs(5)).await.expect("backlog");
     assert_eq!(backlog.ticks_soon, 1);
     assert_eq!(backlog.next_tick.map(|tick| tick.as_millisecond()), Some(now + 500));
+}
+
+/// The ids of tasks would hide a second firing; the comparison in the script is what forbids it.
+#[tokio::test]
+async fn the_same_request_to_fire_is_stale_the_second_time() {
+    let bench = Bench::new().await;
+    let hourly = entry("a", "@hourly");
+    bench.scheduler.apply(&hourly).await.expect("apply");
+    let tick = bench.due_since("a", Duration::from_secs(5));
+    let next = tick + SignedDuration::from_hours(1);
+    let at = |nominal| NextTick { nominal, due: nominal };
+    let request = FireRequest {
+        uid: "a".into(),
+        revision: hourly.revision.to_string(),
+        expected: Some(tick),
+        next: Some(at(next)),
+        run: Some((at(tick), hourly.message(tick))),
+        outcome: TickOutcome::Enqueued,
+        passed: Vec::new(),
+    };
+    let first = bench.broker.fire(&bench.queue, std::slice::from_ref(&request)).await.expect("fire");
+    assert!(matches!(first[0], FireVerdict::Ran { outcome: TickOutcome::Enqueued, .. }), "{first:?}");
+    let again = bench.broker.fire(&bench.queue, std::slice::from_ref(&request)).await.expect("fire");
+    let stored = FireVerdict::Stale { revision: request.revision.clone(), next: Some(next) };
+    assert_eq!(again, [stored]);
+    let older = FireRequest { revision: "0.0.older".into(), expected: Some(next), ..request };
+    let refused = bench.broker.fire(&bench.queue, &[older]).await.expect("fire");
+    assert!(matches!(refused[0], FireVerdict::Stale { .. }), "{refused:?}");
+    assert_eq!(bench.cli(&["LLEN", "cronmill:{q}:ticks:a"]), "1");
 }
