@@ -263,7 +263,9 @@ impl Dev {
                 status = ended(&mut self.private) => return Err(LocalError::ServerEnded { status }),
                 Some(found) = found.recv() => {
                     tell_of(&found, &self.tell);
-                    self.wrong = found.wrong;
+                    if std::mem::replace(&mut self.wrong, found.wrong) > 0 && found.wrong == 0 {
+                        (self.tell)(Event::Note("every manifest is right again".to_owned()));
+                    }
                     self.take(&found.changes);
                     // Its receiver has ended only if it has ended, which is noticed above.
                     let _ = orders.send(Arc::new(found.changes));

@@ -53,6 +53,8 @@ async fn a_half_written_file_changes_nothing() {
     let fired = dev.enqueued("default/a");
     dev.until("it goes on firing", async || dev.enqueued("default/a") > fired + 1).await;
     std::fs::write(folder.file("t.yaml"), good).unwrap();
+    let mended = async || dev.0.stderr().iter().any(|line| line == "note: every manifest is right again");
+    dev.until("it says that it is mended", mended).await;
     let fired = dev.enqueued("default/a");
     dev.until("it goes on firing", async || dev.enqueued("default/a") > fired + 1).await;
     assert_eq!(dev.ended().await, Some(0), "all is right at the end");

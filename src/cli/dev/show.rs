@@ -49,14 +49,21 @@ impl Show {
             Event::Refused(error) => self.tell(format!("error: {}", causes(error.as_ref()))),
             Event::Note(note) => self.tell(format!("note: {note}")),
             Event::Redis { address, is_private } => self.redis(address, *is_private),
-            Event::InForce { tasks, queues, written, removed } => self.print(
-                &format!(
-                    "ready  {} and {} in force ({written} written, {removed} removed)",
-                    count_of(*tasks as u64, "CronTask"),
-                    count_of(*queues as u64, "TaskQueue"),
-                ),
-                json!({"event": "inForce", "cronTasks": tasks, "taskQueues": queues, "written": written, "removed": removed}),
-            ),
+            Event::InForce { tasks, queues, written, removed } => {
+                let (cron_tasks, task_queues) =
+                    (count_of(*tasks as u64, "CronTask"), count_of(*queues as u64, "TaskQueue"));
+                let done = format!("{written} written, {removed} removed");
+                self.print(
+                    &format!("ready  {cron_tasks} and {task_queues} in force ({done})"),
+                    json!({
+                        "event": "inForce",
+                        "cronTasks": tasks,
+                        "taskQueues": queues,
+                        "written": written,
+                        "removed": removed,
+                    }),
+                );
+            }
             Event::Tick(tick) => self.print(&tick_line(tick), tick_json(tick)),
             Event::Fleet { name, from, to, why } => self.print(
                 &format!("fleet  {name:<28} {from} → {} ({why})", count_of(u64::from(*to), "worker")),
