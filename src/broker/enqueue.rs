@@ -111,10 +111,7 @@ impl Broker {
         call.arg(keys.task_prefix()).arg(now.as_nanosecond().to_string());
         for (message, due) in tasks {
             let raw = message.encode();
-            if raw.len() > MESSAGE_BYTES_MAX {
-                let id = message.id.clone();
-                return Err(BrokerError::TooLarge { id, bytes: raw.len(), max: MESSAGE_BYTES_MAX });
-            }
+            check_size(&message.id, raw.len())?;
             let later = due.filter(|due| *due > now).map_or(0, ceil_s);
             call.arg(&message.id).arg(raw.as_ref()).arg(later);
         }
@@ -146,6 +143,14 @@ impl Broker {
             true => Ok(()),
             false => self.register_queue(queue).await,
         }
+    }
+}
+
+/// Whether Redis takes a message of so many bytes.
+pub(super) fn check_size(id: &str, bytes: usize) -> Result<(), BrokerError> {
+    match bytes > MESSAGE_BYTES_MAX {
+        true => Err(BrokerError::TooLarge { id: id.to_owned(), bytes, max: MESSAGE_BYTES_MAX }),
+        false => Ok(()),
     }
 }
 

@@ -6,38 +6,51 @@
 //!
 //! Not here: Kubernetes, metrics, and any decision about when to retry.
 
+mod bulk;
 mod claim;
 mod clock;
 mod connection;
+mod edit;
 mod endpoint;
 mod enqueue;
 mod entry;
 mod error;
+mod extent;
 mod facts;
 mod finish;
 mod fire;
 mod inspect;
 mod keep;
 mod keys;
+mod listing;
+mod mirror;
+mod paging;
 mod pause;
+mod remove;
 mod reply;
 mod script;
+mod select;
 mod server;
 mod steer;
 mod wake;
 
+pub use bulk::{BulkVerb, Handled, Selection};
 pub use claim::{ClaimRequest, Claimed, ClaimedTask, Extended, Owner};
 pub use connection::Broker;
+pub use edit::{Edited, Rescheduled};
 pub use endpoint::Endpoint;
 pub use enqueue::{Enqueued, MESSAGE_BYTES_MAX, NewTask};
 pub use entry::{DueEntries, DueEntry, NextTick, PutVerdict, Retired, StoredEntry};
 pub use error::BrokerError;
+pub use extent::cluster_key_slot;
 pub use facts::RedisFacts;
 pub use finish::{Finish, FinishOutcome, Finished};
 pub use fire::{FireRequest, FireVerdict};
 pub use inspect::{Backlog, DayCount, Page, QueueSummary, TaskView};
-pub use keep::{ArchiveLimits, Cleaned, Forwarded, Recovered};
+pub use keep::{ArchiveLimits, Cleaned, Dropped, Forwarded, Recovered};
+pub use listing::{GroupSummary, TaskCursor, TaskCursorError};
 pub use pause::{PauseNote, PauseState, Resumed};
+pub use remove::QueueRemoval;
 pub use server::LiveServer;
-pub use steer::{Deleted, Ran};
+pub use steer::{Archived, Deleted, Ran};
 pub use wake::{Cancellations, Waiter};

@@ -10,6 +10,9 @@ mod include {
     pub(super) const LEAVE: &str = include_str!("lua/include/leave.lua");
     pub(super) const LEDGER: &str = include_str!("lua/include/ledger.lua");
     pub(super) const LIVING: &str = include_str!("lua/include/living.lua");
+    pub(super) const GROUP: &str = include_str!("lua/include/group.lua");
+    pub(super) const SETTLE: &str = include_str!("lua/include/settle.lua");
+    pub(super) const VACANT: &str = include_str!("lua/include/vacant.lua");
     pub(super) const REVOKE: &str = include_str!("lua/include/revoke.lua");
 }
 
@@ -51,7 +54,23 @@ scripts! {
     /// Move a waiting task to pending.
     RUN = "run_task.lua";
     /// Delete a task that is not running.
-    DELETE = "delete_task.lua" + LEAVE;
+    DELETE = "delete_task.lua" + LEAVE + GROUP;
+    /// Give up a task that is not running.
+    ARCHIVE = "archive_task.lua" + LEAVE + GROUP;
+    /// Give a task another time.
+    RESCHEDULE = "reschedule_task.lua" + LEAVE + GROUP;
+    /// Replace the message of a task that is not running.
+    EDIT = "edit_task.lua";
+    /// Handle the first tasks of a container.
+    SWEEP = "sweep_tasks.lua" + LEAVE + SETTLE;
+    /// Handle named tasks of a zset.
+    PICK = "pick_tasks.lua" + LEAVE + SETTLE;
+    /// Handle named tasks in the middle of the pending list.
+    PICK_PENDING = "pick_pending.lua" + LEAVE + SETTLE;
+    /// Stop the claims of a queue that is to be deleted.
+    CLOSE_QUEUE = "close_queue.lua" + VACANT;
+    /// Delete keys of a queue that holds nothing.
+    DROP_KEYS = "drop_keys.lua" + VACANT;
     /// Write a schedule entry.
     PUT_ENTRY = "put_entry.lua";
     /// Remove a schedule entry, or stop it from firing.

@@ -70,7 +70,8 @@ pub(super) fn is_users_to_mend(error: &BrokerError) -> bool {
         | BrokerError::TooOld { .. }
         | BrokerError::Evicts { .. }
         | BrokerError::QueueName(_)
-        | BrokerError::TooLarge { .. } => true,
+        | BrokerError::TooLarge { .. }
+        | BrokerError::BulkState { .. } => true,
         BrokerError::Connect { .. } => !error.is_retryable(),
         _ => false,
     }

@@ -4,4 +4,8 @@
 pub mod support;
 
 mod broker;
+mod bulk;
+mod edits;
+mod removal;
 mod schedule;
+mod yard;

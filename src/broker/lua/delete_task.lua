@@ -2,19 +2,19 @@
 -- KEYS[1] hash task   KEYS[2] list pending   KEYS[3] zset scheduled   KEYS[4] zset retry   KEYS[5] zset archived
 -- KEYS[6] zset completed   KEYS[7] set groups
 -- ARGV[1] string id   ARGV[2] string group-key prefix
--- Returns: the state it had; '' when there is no such task. An active task is left as it is.
+-- Returns: the state it had; '' when there is no such task. An active task is left as it is, and so is one
+-- that is being aggregated: 'active'.
 -- Taking one out of the middle of a very long pending list is the one step here that is not O(log n).
 local field = redis.call('HMGET', KEYS[1], 'state', 'group', 'unique_key')
 local state = field[1]
 if not state then return '' end
 if state == 'active' then return state end
+if state == 'aggregating' and not in_group(ARGV[2], field[2], ARGV[1]) then return 'active' end
 local zsets = {scheduled = KEYS[3], retry = KEYS[4], archived = KEYS[5], completed = KEYS[6]}
 if zsets[state] then
   redis.call('ZREM', zsets[state], ARGV[1])
 elseif state == 'aggregating' then
-  local group = ARGV[2] .. field[2]
-  redis.call('ZREM', group, ARGV[1])
-  if redis.call('EXISTS', group) == 0 then redis.call('SREM', KEYS[7], field[2]) end
+  leave_group(ARGV[2], field[2], ARGV[1], KEYS[7])
 else
   leave_list(KEYS[2], ARGV[1])
 end

@@ -1,0 +1,254 @@
+//! Deleting a queue, so that nothing of it is left behind.
+//!
+//! First the queue is closed: a script sees that nothing uses it and pauses it. Then its tasks go in bounded steps,
+//! then every key with its name, and last its name among the queues. Interrupted anywhere, the same
+//! call goes on from there. Keys go only while the queue holds nothing, so one that a producer fills meanwhile
+//! loses nothing.
+
+use redis::ScriptInvocation;
+
+use super::bulk::{BulkVerb, Selection};
+use super::keys::{QUEUES, QueueKeys, SCHEDULED_QUEUES, glob_escaped};
+use super::{Broker, BrokerError, script};
+use crate::task::{QueueName, State};
+
+/// What the pause of a queue that is being deleted names as its source.
+const SOURCE: &str = "deletion";
+/// Keys that one step of a scan looks at.
+const SCAN_STEP: usize = 500;
+/// Keys that one script deletes.
+const KEYS_PER_CALL: usize = 100;
+/// How often a queue is emptied again that others go on filling.
+const ROUNDS_MAX: usize = 5;
+
+/// What became of a wish to delete a queue. Where it was not deleted, nothing changed but what is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueueRemoval {
+    /// Nothing of it is left.
+    Removed {
+        /// Tasks deleted with it.
+        tasks: u64,
+    },
+    /// There is no such queue.
+    Absent,
+    /// Workers run this many of its tasks, or aggregate groups of it.
+    Active {
+        /// Tasks that run.
+        tasks: u64,
+    },
+    /// Schedules make tasks for it.
+    Schedules {
+        /// How many.
+        count: u64,
+    },
+    /// It holds tasks, and was to be deleted only without.
+    NotEmpty {
+        /// How many, in all seven states.
+        tasks: u64,
+        /// How many more stand in no list: what another program left behind.
+        orphans: u64,
+    },
+    /// Others went on filling it while it was emptied; it is paused.
+    Refilled {
+        /// Tasks deleted so far.
+        tasks: u64,
+    },
+}
+
+/// Where a scan of a queue's keys stands.
+#[derive(Default)]
+struct Census {
+    tasks: u64,
+    entries: u64,
+}
+
+impl Broker {
+    /// Deletes a queue and every key of it: with `force` also its waiting tasks, and the locks they hold.
+    /// `progress` hears how many tasks were deleted so far.
+    ///
+    /// A queue that is in use is left: by running tasks or schedules always, by waiting tasks without `force`. It
+    /// looks through the names of all keys in Redis, some hundreds a step. Cancel-safe: called again it goes on
+    /// from there; until then the queue is paused.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`]; safe to repeat.
+    pub async fn remove_queue(
+        &self,
+        queue: &QueueName,
+        force: bool,
+        mut progress: impl FnMut(u64) + Send,
+    ) -> Result<QueueRemoval, BrokerError> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("SISMEMBER").arg(QUEUES).arg(queue.as_str());
+        let (known,): (bool,) = self.pipe("look for the queue", queue.as_str(), &pipe).await?;
+        if !known {
+            return Ok(QueueRemoval::Absent);
+        }
+        let census = self.census(queue).await?;
+        if census.entries > 0 {
+            return Ok(QueueRemoval::Schedules { count: census.entries });
+        }
+        if !force && census.tasks > 0 && self.length(queue, State::Active).await? == 0 {
+            let tasks = self.size(queue).await?;
+            return Ok(QueueRemoval::NotEmpty { tasks, orphans: census.tasks.saturating_sub(tasks) });
+        }
+        let mut tasks = 0;
+        for _ in 0..ROUNDS_MAX {
+            if let Some(refusal) = self.close(queue, force).await? {
+                return Ok(refusal);
+            }
+            if force {
+                tasks += self.empty(queue, tasks, &mut progress).await?;
+            }
+            if self.drop_all_keys(queue).await? {
+                self.forget(queue).await?;
+                return Ok(QueueRemoval::Removed { tasks });
+            }
+        }
+        Ok(QueueRemoval::Refilled { tasks })
+    }
+
+    /// All tasks of a queue, counted exactly.
+    async fn size(&self, queue: &QueueName) -> Result<u64, BrokerError> {
+        let mut size = self.count_aggregating(queue, None).await?;
+        for state in State::ALL.into_iter().filter(|state| *state != State::Aggregating) {
+            size += self.length(queue, state).await?;
+        }
+        Ok(size)
+    }
+
+    /// Stops claims, or tells why the queue cannot go.
+    async fn close(&self, queue: &QueueName, force: bool) -> Result<Option<QueueRemoval>, BrokerError> {
+        let keys = QueueKeys::new(queue);
+        let mut call = script::CLOSE_QUEUE.prepare_invoke();
+        with_holders(&mut call, keys).key(keys.paused()).key(keys.pause_note());
+        call.arg(u8::from(force)).arg(self.now().as_second()).arg(SOURCE);
+        let found: String = self.run("close the queue", queue.as_str(), &call).await?;
+        Ok(match found.as_str() {
+            "" => None,
+            "active" => Some(QueueRemoval::Active { tasks: self.length(queue, State::Active).await? }),
+            "schedules" => Some(QueueRemoval::Schedules { count: self.entry_count(queue).await? }),
+            _ => Some(QueueRemoval::NotEmpty { tasks: self.size(queue).await?, orphans: 0 }),
+        })
+    }
+
+    /// Deletes what waits.
+    async fn empty(
+        &self,
+        queue: &QueueName,
+        before: u64,
+        progress: &mut (impl FnMut(u64) + Send),
+    ) -> Result<u64, BrokerError> {
+        let mut tasks = 0;
+        for state in BulkVerb::Delete.states() {
+            let so_far = before + tasks;
+            let selection = Selection::of(*state);
+            let handled =
+                self.bulk(queue, BulkVerb::Delete, &selection, |done| progress(so_far + done)).await?;
+            tasks += handled.tasks;
+        }
+        Ok(tasks)
+    }
+
+    /// Deletes every key with the queue's name: counters, receipts, locks, ledgers, and what other programs have
+    /// left behind; the pause last. `false` when the queue holds something again.
+    async fn drop_all_keys(&self, queue: &QueueName) -> Result<bool, BrokerError> {
+        let keys = QueueKeys::new(queue);
+        let others = self.lookalikes(queue).await?;
+        let pause = [keys.paused(), keys.pause_note()].map(String::into_bytes);
+        for prefix in keys.prefixes() {
+            let mut cursor = 0;
+            loop {
+                let (next, mut found) = self.scan(queue, &prefix, cursor).await?;
+                found.retain(|key| !pause.contains(key) && is_own(key, &others));
+                for some in found.chunks(KEYS_PER_CALL) {
+                    if !self.drop_keys(queue, some).await? {
+                        return Ok(false);
+                    }
+                }
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        self.drop_keys(queue, &pause).await
+    }
+
+    async fn drop_keys(&self, queue: &QueueName, what: &[Vec<u8>]) -> Result<bool, BrokerError> {
+        let mut call = script::DROP_KEYS.prepare_invoke();
+        with_holders(&mut call, QueueKeys::new(queue));
+        for key in what {
+            call.key(key.as_slice());
+        }
+        let held: String = self.run("delete the queue's keys", queue.as_str(), &call).await?;
+        Ok(held.is_empty())
+    }
+
+    /// Takes the queue's name off the lists: the last step.
+    async fn forget(&self, queue: &QueueName) -> Result<(), BrokerError> {
+        for list in [SCHEDULED_QUEUES, QUEUES] {
+            let mut pipe = redis::pipe();
+            pipe.cmd("SREM").arg(list).arg(queue.as_str()).ignore();
+            self.pipe::<()>("forget the queue", queue.as_str(), &pipe).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts the hashes of tasks and of schedules, wherever they stand.
+    async fn census(&self, queue: &QueueName) -> Result<Census, BrokerError> {
+        let keys = QueueKeys::new(queue);
+        let others = self.lookalikes(queue).await?;
+        let mut census = Census::default();
+        for (prefix, count) in
+            [(keys.task_prefix(), &mut census.tasks), (keys.entry_prefix(), &mut census.entries)]
+        {
+            let mut cursor = 0;
+            loop {
+                let (next, found) = self.scan(queue, &prefix, cursor).await?;
+                *count += found.iter().filter(|key| is_own(key, &others)).count() as u64;
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(census)
+    }
+
+    /// What the keys of other queues begin with whose names make them look like this one's: `a}:b` beside `a`.
+    async fn lookalikes(&self, queue: &QueueName) -> Result<Vec<String>, BrokerError> {
+        let start = format!("{queue}}}:");
+        let names = self.queues().await?.into_iter().filter(|name| name.as_str().starts_with(&start));
+        Ok(names.flat_map(|name| QueueKeys::new(&name).prefixes()).collect())
+    }
+
+    /// One step through all keys of Redis: those with this prefix.
+    async fn scan(
+        &self,
+        queue: &QueueName,
+        prefix: &str,
+        cursor: u64,
+    ) -> Result<(u64, Vec<Vec<u8>>), BrokerError> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("SCAN").arg(cursor).arg("MATCH").arg(format!("{}*", glob_escaped(prefix)));
+        pipe.arg("COUNT").arg(SCAN_STEP);
+        let (step,): ((u64, Vec<Vec<u8>>),) =
+            self.pipe("look through the queue's keys", queue.as_str(), &pipe).await?;
+        Ok(step)
+    }
+}
+
+/// Whether a key with this queue's name is not another one's.
+fn is_own(key: &[u8], others: &[String]) -> bool {
+    !others.iter().any(|other| key.starts_with(other.as_bytes()))
+}
+
+/// The keys that hold a queue's tasks and schedules, in the order in which scripts take them.
+fn with_holders<'a, 'b>(
+    call: &'a mut ScriptInvocation<'b>,
+    keys: QueueKeys<'_>,
+) -> &'a mut ScriptInvocation<'b> {
+    call.key(keys.active()).key(keys.aggregation_sets()).key(keys.due()).key(keys.pending());
+    call.key(keys.scheduled()).key(keys.retry()).key(keys.archived()).key(keys.completed()).key(keys.groups())
+}
