@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::field::{Dev, Folder, completed, count, queue, task};
 use crate::support::RedisServer;
 
-async fn free_address() -> SocketAddr {
+pub(crate) async fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
@@ -43,7 +43,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
     samples
 }
 
-async fn scrape(addr: SocketAddr) -> BTreeMap<String, f64> {
+pub(crate) async fn scrape(addr: SocketAddr) -> BTreeMap<String, f64> {
     let (status, text) = get(addr, "/metrics").await.expect("it listens");
     assert_eq!(status, 200);
     parse(&text)
