@@ -5,8 +5,10 @@ pub mod support;
 
 mod cron;
 mod help;
+mod many;
 mod next;
 mod queue;
+mod queue_more;
 mod refusals;
 mod stage;
 mod task;
