@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Keeper, Outage};
+use super::Keeper;
+use crate::broker::Outage;
 use crate::broker::BrokerError;
 use crate::task::QueueName;
 

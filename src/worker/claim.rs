@@ -21,7 +21,7 @@ use super::shared::Shared;
 use super::stats::AttemptResult;
 use super::verdict::requeued;
 use crate::broker::{BrokerError, ClaimRequest, Claimed, ClaimedTask, Extended, Finish};
-use crate::keeper::Outage;
+use crate::broker::Outage;
 
 /// Tasks asked for at once.
 const CLAIM_MAX: usize = 64;

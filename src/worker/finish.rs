@@ -17,7 +17,7 @@ use super::attempt::Attempt;
 use super::shared::Shared;
 use super::stats::AttemptResult;
 use crate::broker::{Finish, Finished};
-use crate::keeper::Outage;
+use crate::broker::Outage;
 
 /// Tasks in one call: a longer script would hold Redis up for others.
 const CHUNK_MAX: usize = 64;

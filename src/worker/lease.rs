@@ -11,7 +11,7 @@ use tracing::warn;
 use super::cancel::CancelReason;
 use super::shared::Shared;
 use crate::broker::{BrokerError, Extended};
-use crate::keeper::Outage;
+use crate::broker::Outage;
 
 /// Extends the leases of running tasks each third of a lease until `stop` is cancelled.
 ///
