@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Keeper;
-use crate::broker::Outage;
 use crate::broker::BrokerError;
+use crate::broker::Outage;
 use crate::task::QueueName;
 
 /// How long a turn lasts unless renewed: the longest a queue goes without a keeper after one died.

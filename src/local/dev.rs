@@ -24,8 +24,8 @@ use super::put::Put;
 use super::read::{Found, Reader};
 use super::record;
 use super::squad::{Squads, Surroundings};
-use crate::broker::{Broker, Endpoint, Owner};
 use crate::broker::Outage;
+use crate::broker::{Broker, Endpoint, Owner};
 use crate::scheduler::{Scheduler, Tick};
 use crate::telemetry::Metrics;
 

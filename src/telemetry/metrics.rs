@@ -17,9 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::exposition::Exposition;
-use super::labels::{
-    BuildLabels, FinishLabels, FleetLabels, QueueLabels, TaskOutcome, TickLabels,
-};
+use super::labels::{BuildLabels, FinishLabels, FleetLabels, QueueLabels, TaskOutcome, TickLabels};
 use super::queue_stats::{self, QueueStats};
 
 /// Upper bounds in seconds: firing and claiming are expected within milliseconds, late ones within minutes.

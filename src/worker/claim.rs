@@ -20,8 +20,8 @@ use super::selection::Selection;
 use super::shared::Shared;
 use super::stats::AttemptResult;
 use super::verdict::requeued;
-use crate::broker::{BrokerError, ClaimRequest, Claimed, ClaimedTask, Extended, Finish};
 use crate::broker::Outage;
+use crate::broker::{BrokerError, ClaimRequest, Claimed, ClaimedTask, Extended, Finish};
 
 /// Tasks asked for at once.
 const CLAIM_MAX: usize = 64;

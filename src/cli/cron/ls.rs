@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::entry_lookup::{self, Placed};
-use crate::cli::args::{ConnectionArgs, OutputArgs};
 use crate::causes;
+use crate::cli::args::{ConnectionArgs, OutputArgs};
 use crate::cli::exit::Failure;
 use crate::cli::output::{Table, Tone, relative};
 use crate::schedule::{CatchUp, Concurrency, Entry, Gap, Overlap};
