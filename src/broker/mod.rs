@@ -4,7 +4,7 @@
 //! call may be repeated: a reply lost on the way never loses, doubles or strands a task. No script works on
 //! more than a bounded number of tasks, so none holds Redis for long.
 //!
-//! Not here: Kubernetes, metrics, and any decision about when to retry.
+//! Not here: Kubernetes, metrics, and what becomes of a failed attempt.
 
 mod bulk;
 mod claim;
@@ -24,6 +24,7 @@ mod keep;
 mod keys;
 mod listing;
 mod mirror;
+mod outage;
 mod paging;
 mod pause;
 mod remove;
@@ -49,6 +50,7 @@ pub use fire::{FireRequest, FireVerdict};
 pub use inspect::{Backlog, DayCount, Page, QueueSummary, TaskView};
 pub use keep::{ArchiveLimits, Cleaned, Dropped, Forwarded, Recovered};
 pub use listing::{GroupSummary, TaskCursor, TaskCursorError};
+pub(crate) use outage::Outage;
 pub use pause::{PauseNote, PauseState, Resumed};
 pub use remove::QueueRemoval;
 pub use server::LiveServer;

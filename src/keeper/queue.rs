@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Keeper, Outage};
-use crate::broker::{BrokerError, Dropped};
+use super::Keeper;
+use crate::broker::{BrokerError, Dropped, Outage};
 use crate::task::QueueName;
 
 /// How long a turn lasts unless renewed: the longest a queue goes without a keeper after one died.

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use crate::field::{Dev, Folder, count, queue};
-use crate::metrics::{free_address, scrape};
+use crate::metrics::scrape;
 use crate::support::RedisServer;
+use crate::support::http::free_address;
 
 /// Puts tasks into the archive of queue `q`, a second apart, the last one now.
 fn archive(redis: &RedisServer, count: i64) {
