@@ -5,11 +5,10 @@
 //! call goes on from there. Keys go only while the queue holds nothing, so one that a producer fills meanwhile
 //! loses nothing.
 
-use redis::ScriptInvocation;
-
 use super::bulk::{BulkVerb, Selection};
 use super::keys::{QUEUES, QueueKeys, SCHEDULED_QUEUES, glob_escaped};
-use super::{Broker, BrokerError, script};
+use super::script::{self, Call};
+use super::{Broker, BrokerError};
 use crate::task::{QueueName, State};
 
 /// What the pause of a queue that is being deleted names as its source.
@@ -120,7 +119,7 @@ impl Broker {
     /// Stops claims, or tells why the queue cannot go.
     async fn close(&self, queue: &QueueName, force: bool) -> Result<Option<QueueRemoval>, BrokerError> {
         let keys = QueueKeys::new(queue);
-        let mut call = script::CLOSE_QUEUE.prepare_invoke();
+        let mut call = script::CLOSE_QUEUE.call();
         with_holders(&mut call, keys).key(keys.paused()).key(keys.pause_note());
         call.arg(u8::from(force)).arg(self.now().as_second()).arg(SOURCE);
         let found: String = self.run("close the queue", queue.as_str(), &call).await?;
@@ -176,10 +175,10 @@ impl Broker {
     }
 
     async fn drop_keys(&self, queue: &QueueName, what: &[Vec<u8>]) -> Result<bool, BrokerError> {
-        let mut call = script::DROP_KEYS.prepare_invoke();
+        let mut call = script::DROP_KEYS.call();
         with_holders(&mut call, QueueKeys::new(queue));
         for key in what {
-            call.key(key.as_slice());
+            call.arg(key.as_slice());
         }
         let held: String = self.run("delete the queue's keys", queue.as_str(), &call).await?;
         Ok(held.is_empty())
@@ -245,10 +244,7 @@ fn is_own(key: &[u8], others: &[String]) -> bool {
 }
 
 /// The keys that hold a queue's tasks and schedules, in the order in which scripts take them.
-fn with_holders<'a, 'b>(
-    call: &'a mut ScriptInvocation<'b>,
-    keys: QueueKeys<'_>,
-) -> &'a mut ScriptInvocation<'b> {
+fn with_holders<'a>(call: &'a mut Call, keys: QueueKeys<'_>) -> &'a mut Call {
     call.key(keys.active()).key(keys.aggregation_sets()).key(keys.due()).key(keys.pending());
     call.key(keys.scheduled()).key(keys.retry()).key(keys.archived()).key(keys.completed()).key(keys.groups())
 }
