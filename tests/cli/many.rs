@@ -70,8 +70,12 @@ async fn queue_state_and_type_narrow_what_is_meant() {
 async fn what_is_done_runs_again_only_when_it_is_asked_for() {
     let stage = stage().await;
     let owner = Owner::new("h", 1, "w");
-    let message = stage.claim("shop", &owner).await.body.expect("our own");
-    let done = Finish { message, outcome: FinishOutcome::Complete };
+    let task = stage.claim("shop", &owner).await;
+    let done = Finish {
+        message: task.body.expect("our own").into(),
+        outcome: FinishOutcome::Complete,
+        leased_until: task.leased_until,
+    };
     let shop = QueueName::new("shop").expect("valid");
     stage.broker.finish(&shop, &owner, &[done]).await.expect("finished");
     let ran = stage.run(&["task", "run", "--all", "-q", "shop", "-y"]);

@@ -128,7 +128,11 @@ impl Yard {
                 State::Archived => FinishOutcome::Archive,
                 _ => FinishOutcome::Complete,
             };
-            let finish = |message| Finish { message, outcome: outcome.clone() };
+            let finish = |message: Message| Finish {
+                message: message.into(),
+                outcome: outcome.clone(),
+                leased_until: now,
+            };
             let finishes: Vec<_> = claimed.into_iter().map(finish).collect();
             let verdicts = self.broker.finish(&self.queue, &self.owner, &finishes).await.expect("finish");
             assert!(verdicts.iter().all(|verdict| *verdict == Finished::Stored), "{verdicts:?}");
@@ -154,7 +158,11 @@ impl Yard {
 
     /// Ends an attempt well; whether it was still ours to end.
     pub(crate) async fn done(&self, message: Message) -> bool {
-        let finish = [Finish { message, outcome: FinishOutcome::Done }];
+        let finish = [Finish {
+            message: message.into(),
+            outcome: FinishOutcome::Done,
+            leased_until: self.broker.now(),
+        }];
         let verdicts = self.broker.finish(&self.queue, &self.owner, &finish).await.expect("finish");
         verdicts[0] == Finished::Stored
     }
