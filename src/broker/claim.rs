@@ -7,6 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::keys::QueueKeys;
+use super::packed::Packed;
 use super::reply::{Reply, from_s};
 use super::{Broker, BrokerError, script};
 use crate::task::{DecodeError, Message, QueueName};
@@ -126,10 +127,10 @@ impl Broker {
             tracing::warn!(queue.name = %request.queue, tasks = dropped, "dropped ids without a task from pending");
         }
         match status.as_str() {
+            "tasks" if reply.is_empty() => Ok(Claimed::Tasks(Vec::new())),
             "tasks" => {
                 let leased_until = from_s(reply.int()?);
-                let mut packed = Reply::packed(DOING, &reply.bytes()?)?;
-                Ok(Claimed::Tasks(tasks(&mut packed, leased_until)?))
+                Ok(Claimed::Tasks(tasks(Packed::new(DOING, &reply.bytes()?), leased_until)?))
             }
             "empty" => Ok(Claimed::Empty),
             "paused" => Ok(Claimed::Paused),
@@ -176,16 +177,21 @@ pub(super) fn seconds(duration: Duration) -> u64 {
     (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
-fn tasks(reply: &mut Reply, leased_until: Timestamp) -> Result<Vec<ClaimedTask>, BrokerError> {
-    let mut tasks = Vec::new();
-    while !reply.is_empty() {
-        let id = reply.text()?;
-        let raw = reply.bytes()?;
-        let pending_since = reply.text()?.parse().ok().and_then(|ns| Timestamp::from_nanosecond(ns).ok());
-        let crashes = reply.maybe_int()?.and_then(|crashes| u32::try_from(crashes).ok()).unwrap_or(0);
-        let revoked = reply.maybe_int()?.is_some();
-        let body = Message::decode(raw.clone());
-        tasks.push(ClaimedTask { id, body, raw, leased_until, pending_since, crashes, revoked });
+/// First all ids, then for each in its place message, pending since, crashes, revoked.
+fn tasks(mut packed: Packed<'_>, leased_until: Timestamp) -> Result<Vec<ClaimedTask>, BrokerError> {
+    let mut ids = Vec::new();
+    for _ in 0..packed.array()? {
+        ids.push(packed.string()?.map(String::from_utf8_lossy).unwrap_or_default().into_owned());
     }
-    Ok(tasks)
+    packed.array()?;
+    let task = |id| {
+        packed.array()?;
+        let raw = Bytes::copy_from_slice(packed.string()?.unwrap_or_default());
+        let pending_since = packed.number()?.and_then(|ns| Timestamp::from_nanosecond(ns).ok());
+        let crashes = packed.number()?.unwrap_or(0);
+        let revoked = packed.string()?.is_some();
+        let body = Message::decode(raw.clone());
+        Ok(ClaimedTask { id, body, raw, leased_until, pending_since, crashes, revoked })
+    };
+    ids.into_iter().map(task).collect()
 }

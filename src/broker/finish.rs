@@ -140,8 +140,10 @@ impl Broker {
                         .arg(u8::from(ending.counts_as_failure));
                 }
             }
-            let answers: Vec<redis::Value> = self.run(DOING, queue.as_str(), &call).await?;
-            verdicts.extend(answers.into_iter().map(verdict));
+            match self.run(DOING, queue.as_str(), &call).await? {
+                redis::Value::Array(answers) => verdicts.extend(answers.into_iter().map(verdict)),
+                _all_stored => verdicts.extend(chunk.iter().map(|_| Finished::Stored)),
+            }
         }
         match verdicts.len() == endings.len() {
             true => Ok(verdicts),

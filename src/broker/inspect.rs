@@ -336,7 +336,7 @@ impl Broker {
         ids: &[(String, Option<i64>)],
     ) -> Result<Vec<TaskView>, BrokerError> {
         const FIELDS: [&str; 6] =
-            ["msg", "state", "pending_since", "cronmill_owner", "result", "cronmill_crashes"];
+            ["msg", "state", "pending_since", "cronmill_lease", "result", "cronmill_crashes"];
         type Fields =
             (Option<Vec<u8>>, Option<String>, Option<String>, Option<String>, Option<Vec<u8>>, Option<u32>);
         let keys = QueueKeys::new(queue);
@@ -359,13 +359,19 @@ impl Broker {
                 message,
                 at: score.map(from_s),
                 pending_since: since,
-                owner: row.3,
+                owner: row.3.as_deref().and_then(owner_in),
                 result: row.4.map(Bytes::from),
                 crashes: row.5.unwrap_or(0),
             })
         };
         Ok(rows.into_iter().zip(ids).filter_map(view).collect())
     }
+}
+
+/// Who holds a task, of `<lease end> <owner>` with ` revoked` behind it once it was taken back.
+fn owner_in(held: &str) -> Option<String> {
+    let (_, owner) = held.split_once(' ')?;
+    Some(owner.strip_suffix(" revoked").unwrap_or(owner).to_owned())
 }
 
 fn text(id: Vec<u8>) -> String {

@@ -20,6 +20,7 @@ mod inspect;
 mod keep;
 mod keys;
 mod outage;
+mod packed;
 mod pause;
 mod reply;
 mod script;

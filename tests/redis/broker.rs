@@ -68,7 +68,10 @@ impl Bench {
     fn expire_leases(&self) {
         for id in self.cli(&["ZRANGE", "asynq:{q}:lease", "0", "-1"]).lines() {
             self.cli(&["ZADD", "asynq:{q}:lease", "1000", id]);
-            self.cli(&["HSET", &format!("asynq:{{q}}:t:{id}"), "cronmill_lease", "1000"]);
+            let task = format!("asynq:{{q}}:t:{id}");
+            let held = self.cli(&["HGET", &task, "cronmill_lease"]);
+            let (_, owner) = held.split_once(' ').unwrap_or(("", "nobody"));
+            self.cli(&["HSET", &task, "cronmill_lease", &format!("1000 {owner}")]);
         }
     }
 

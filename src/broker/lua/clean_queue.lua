@@ -35,7 +35,7 @@ for _, id in ipairs(ids) do
     redis.call('ZREM', KEYS[4], id)
     stranded = stranded + 1
   elseif not redis.call('ZSCORE', KEYS[4], id) then
-    redis.call('HDEL', ARGV[1] .. id, 'cronmill_owner', 'cronmill_lease')
+    redis.call('HDEL', ARGV[1] .. id, 'cronmill_lease')
     redis.call('ZADD', KEYS[4], now + tonumber(ARGV[6]), id)
     stranded = stranded + 1
   end

@@ -5,14 +5,16 @@
 local clock = redis.call('TIME')
 local lease_end = tonumber(clock[1]) + tonumber(ARGV[3])
 if clock[2] ~= '0' then lease_end = lease_end + 1 end
-local reply = {lease_end}
+lease_end = string.format('%d', lease_end)
+local held = lease_end .. ' ' .. ARGV[2]
+local reply = {tonumber(lease_end)}
 for i = 4, #ARGV do
   local id = ARGV[i]
   local task = ARGV[1] .. id
   local is_theirs, revoked = owned(task, redis.call('ZSCORE', KEYS[1], id), ARGV[2])
   if is_theirs then
     redis.call('ZADD', KEYS[1], 'XX', lease_end, id)
-    redis.call('HSET', task, 'cronmill_lease', lease_end)
+    redis.call('HSET', task, 'cronmill_lease', held .. (revoked and ' revoked' or ''))
     reply[#reply + 1] = revoked and 2 or 1
   else
     reply[#reply + 1] = 0

@@ -9,7 +9,8 @@ local reply = {}
 for i = 1, #found, 2 do
   local id, score = found[i], found[i + 1]
   local field = redis.call('HMGET', ARGV[1] .. id, 'msg', 'cronmill_lease', 'cronmill_crashes')
-  if field[2] == score or tonumber(score) <= now - tonumber(ARGV[3]) then
+  local ours = field[2] and string.match(field[2], '^%S+') == score
+  if ours or tonumber(score) <= now - tonumber(ARGV[3]) then
     local n = #reply
     reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = id, score, field[1] or '', field[3] or '0'
   end

@@ -9,6 +9,8 @@ local function revoke(task, id, state, retry, scheduled)
     redis.call('UNLINK', task)
     return false
   end
-  redis.call('HSET', task, 'cronmill_revoked', 1)
+  redis.call('HSET', task, 'cronmill_revoked', '1')
+  local held = redis.call('HGET', task, 'cronmill_lease')
+  if held and string.sub(held, -8) ~= ' revoked' then redis.call('HSET', task, 'cronmill_lease', held .. ' revoked') end
   return state == 'active'
 end
