@@ -4,6 +4,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use super::claim::Owner;
+use super::history::{ERRORS_KEPT, cut, error_record};
 use super::keys::QueueKeys;
 use super::reply::ceil_s;
 use super::{Broker, BrokerError, script};
@@ -41,6 +42,15 @@ pub enum FinishOutcome {
     Archive,
     /// Back to the front of the queue; no attempt was spent.
     Requeue,
+    /// Put off by its handler until then: scheduled, no failure, no attempt spent. The message stays as it is.
+    Snooze {
+        /// When it may run.
+        at: Timestamp,
+        /// Why; empty when its handler did not say.
+        reason: String,
+    },
+    /// Archived without a failure: cancelled, or not begun in time. The lock of a unique task is given back.
+    Withdraw,
     /// The message cannot be decoded: archived in an envelope that can.
     Quarantine {
         /// The id under which it was found.
@@ -81,6 +91,8 @@ pub(super) struct Ending<'a> {
     pub(super) score: i64,
     pub(super) counts_as_failure: bool,
     pub(super) unique_key: &'a str,
+    /// What the task shall remember of this attempt.
+    pub(super) note: Option<String>,
 }
 
 impl Broker {
@@ -117,9 +129,9 @@ impl Broker {
             let mut call = script::FINISH.prepare_invoke();
             call.key(keys.active()).key(keys.lease()).key(keys.pending()).key(keys.retry());
             call.key(keys.archived()).key(keys.completed()).key(keys.processed()).key(keys.failed());
-            call.key(keys.processed_on(&day)).key(keys.failed_on(&day));
+            call.key(keys.processed_on(&day)).key(keys.failed_on(&day)).key(keys.scheduled());
             call.arg(keys.task_prefix()).arg(now.as_nanosecond().to_string());
-            call.arg((now + DAY_COUNTERS_LIFE).as_second());
+            call.arg((now + DAY_COUNTERS_LIFE).as_second()).arg(chunk.len());
             for ending in chunk {
                 let (owner, lease) = match ending.holder {
                     Holder::Owner(owner) => (owner.as_str(), 0),
@@ -129,6 +141,11 @@ impl Broker {
                 let lock = Some(ending.unique_key).filter(|key| key.starts_with(&locks)).unwrap_or("");
                 call.arg(ending.id).arg(owner).arg(lease).arg(ending.outcome).arg(ending.message.as_ref());
                 call.arg(ending.score).arg(u8::from(ending.counts_as_failure)).arg(lock);
+            }
+            for (place, ending) in chunk.iter().enumerate() {
+                if let Some(note) = &ending.note {
+                    call.arg(place + 1).arg(ERRORS_KEPT).arg(note);
+                }
             }
             let answers: Vec<redis::Value> = self.run(DOING, queue.as_str(), &call).await?;
             verdicts.extend(answers.into_iter().map(verdict));
@@ -177,25 +194,38 @@ fn ending<'a>(finish: &'a Finish, holder: Holder<'a>, now: Timestamp) -> Ending<
         score,
         counts_as_failure,
         unique_key: &message.unique_key,
+        note: None,
     };
+    let noted = |retried: i32, ending: Ending<'a>| {
+        let Holder::Owner(owner) = holder else { return ending };
+        Ending { note: Some(error_record(retried, now, owner.as_str(), &message.error)), ..ending }
+    };
+    // Kept only if somebody cancels the attempt before it has ended.
+    let if_cancelled = || message.cancelled("").encode();
     match &finish.outcome {
         FinishOutcome::Done => Ending { message: Bytes::new(), ..plain("done", 0, false) },
         FinishOutcome::Complete => {
             plain("complete", message.completed_s.saturating_add(message.retention_s), false)
         }
-        FinishOutcome::Retry { at, counts_as_failure } => plain("retry", ceil_s(*at), *counts_as_failure),
-        FinishOutcome::Archive => plain("archive", now.as_second(), true),
-        FinishOutcome::Requeue => Ending { message: Bytes::new(), ..plain("requeue", 0, false) },
+        FinishOutcome::Retry { at, counts_as_failure } => {
+            let ending = plain("retry", ceil_s(*at), *counts_as_failure);
+            noted(message.retried - i32::from(*counts_as_failure), ending)
+        }
+        FinishOutcome::Archive => noted(message.retried, plain("archive", now.as_second(), true)),
+        FinishOutcome::Withdraw => noted(message.retried, plain("withdraw", now.as_second(), false)),
+        FinishOutcome::Requeue => Ending { message: if_cancelled(), ..plain("requeue", 0, false) },
+        FinishOutcome::Snooze { at, reason } => Ending {
+            message: if_cancelled(),
+            note: Some(cut(reason).to_owned()),
+            ..plain("snooze", ceil_s(*at), false)
+        },
         FinishOutcome::Quarantine { id, raw, reason } => {
             let envelope = Message::undecodable(id, &message.queue, raw.clone(), reason, now.as_second());
             Ending {
                 id,
-                holder,
-                outcome: "archive",
                 message: envelope.encode(),
-                score: now.as_second(),
-                counts_as_failure: true,
                 unique_key: "",
+                ..plain("archive", now.as_second(), true)
             }
         }
     }

@@ -4,11 +4,13 @@
 //! of ours. The encoding is asynq's (protobuf, package `asynq`), so Go producers and workers read what we
 //! write and the other way round.
 
+mod expiry;
 mod message;
 mod monitor;
 mod retry;
 mod state;
 
+pub use expiry::EXPIRES_HEADER;
 pub use message::{DecodeError, Header, Message, QueueName, QueueNameError, UNDECODABLE_TYPE};
 pub use monitor::{
     ProtoTimestamp, QueueWeight, SchedulerEnqueueEvent, SchedulerEntry, ServerInfo, WorkerInfo,
