@@ -320,10 +320,10 @@ mod tests {
     #[test]
     fn a_time_to_begin_by_is_a_header_in_whole_seconds() {
         let header = |task: Task| message_of(task).header(EXPIRES_HEADER).map(str::to_owned);
-        let in_ms = |ms| Some((now().as_second() + ms).to_string());
+        let in_s = |seconds: i64| Some((now().as_second() + seconds).to_string());
         assert_eq!(header(Task::new("t", None)), None);
-        assert_eq!(header(Task::new("t", None).expires_in(Duration::from_millis(1500))), in_ms(2));
-        assert_eq!(header(Task::new("t", None).expires_at(now() + SignedDuration::from_secs(9))), in_ms(9));
+        assert_eq!(header(Task::new("t", None).expires_in(Duration::from_millis(1500))), in_s(2));
+        assert_eq!(header(Task::new("t", None).expires_at(now() + SignedDuration::from_secs(9))), in_s(9));
         let both = Task::new("t", None).header("a", "b").expires_in(Duration::from_secs(1));
         assert_eq!(message_of(both).header_map().len(), 2);
         let reason = |task: Task| task.to_message(now()).expect_err("refused").reason();
