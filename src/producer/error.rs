@@ -26,7 +26,9 @@ pub enum EnqueueError {
         seconds: u64,
     },
     /// It would have expired before it may start.
-    #[error("enqueue a task that is to begin before {expires} at {start}: it would never run; let it expire later")]
+    #[error(
+        "enqueue a task that is to begin before {expires} at {start}: it would never run; let it expire later"
+    )]
     ExpiresBeforeStart {
         /// The time by which it must have begun.
         expires: Timestamp,

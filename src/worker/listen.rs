@@ -99,7 +99,11 @@ async fn cancel(shared: &Shared, id: &str) {
     for attempt in shared.table.of_id(id) {
         let read = obey_marks_of(shared, attempt.queue, std::slice::from_ref(&attempt), true).await;
         if let Err(error) = read {
-            warn!(task.id = id, reason = error.reason(), "cannot read how task {id} is to be cancelled: {error}");
+            warn!(
+                task.id = id,
+                reason = error.reason(),
+                "cannot read how task {id} is to be cancelled: {error}"
+            );
             attempt.cancel_by_request(None);
         }
     }

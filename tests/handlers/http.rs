@@ -65,14 +65,11 @@ async fn a_payload_may_be_any_bytes_or_none() {
     }
     let view = field.reaches("forbidden", State::Archived).await;
     assert!(view.message.error.contains("header \"a\" of the task"), "{}", view.message.error);
-    let mut sent: Vec<_> = web
-        .seen()
-        .iter()
-        .map(|seen| (seen.body.to_vec(), seen.header("content-type").to_owned()))
-        .collect();
+    let mut sent: Vec<_> =
+        web.seen().iter().map(|seen| (seen.body.to_vec(), seen.header("content-type").to_owned())).collect();
     sent.sort();
-    let expected =
-        [(&b""[..], ""), (&[0, 255], "application/octet-stream"), (b"<a/>", "text/xml")].map(|(body, kind)| (body.to_vec(), kind.to_owned()));
+    let expected = [(&b""[..], ""), (&[0, 255], "application/octet-stream"), (b"<a/>", "text/xml")]
+        .map(|(body, kind)| (body.to_vec(), kind.to_owned()));
     assert_eq!(sent, expected);
 }
 
@@ -82,7 +79,11 @@ async fn the_answer_decides_what_becomes_of_the_task() {
         let id = seen.header("cronmill-task-id");
         let (status, wait) = id.split_once('-').unwrap();
         let headers = [("retry-after", wait)];
-        answer(status.parse().unwrap(), if wait.is_empty() { &[] } else { &headers }, format!("said {status}"))
+        answer(
+            status.parse().unwrap(),
+            if wait.is_empty() { &[] } else { &headers },
+            format!("said {status}"),
+        )
     })
     .await;
     let field = Field::to(&web.url()).await;
@@ -141,7 +142,8 @@ async fn a_server_that_asks_for_time_gets_it_at_no_attempt() {
     let field = Field::to(&web.url()).await;
     field.send(Task::new("http:web", None).id("a").max_retry(0)).await;
     field.reaches("a", State::Completed).await;
-    let attempts: Vec<String> = web.seen().iter().map(|seen| seen.header("cronmill-attempt").to_owned()).collect();
+    let attempts: Vec<String> =
+        web.seen().iter().map(|seen| seen.header("cronmill-attempt").to_owned()).collect();
     assert_eq!(attempts, ["0", "0", "0"]);
     assert_eq!((field.stats.snoozed(), field.stats.failed()), (2, 0));
 }
@@ -159,7 +161,10 @@ async fn a_redirect_to_another_host_is_never_followed() {
     for id in ["301", "302", "303", "307", "308"] {
         field.post(id).await;
         let error = field.reaches(id, State::Archived).await.message.error;
-        assert!(error.contains(&format!("answered {id} ")) && error.contains(&other.address.to_string()), "{error}");
+        assert!(
+            error.contains(&format!("answered {id} ")) && error.contains(&other.address.to_string()),
+            "{error}"
+        );
         assert!(!error.contains("s3cret"), "{error}");
     }
     assert_eq!((web.seen().len(), other.seen().len()), (5, 0));
@@ -168,7 +173,9 @@ async fn a_redirect_to_another_host_is_never_followed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_within_one_server_is_followed_with_the_payload_but_not_for_ever() {
     let web = Web::start(|seen| match seen.line.as_str() {
-        "POST /" if seen.header("cronmill-task-id") == "once" => answer(307, &[("location", "/there?x=1")], ""),
+        "POST /" if seen.header("cronmill-task-id") == "once" => {
+            answer(307, &[("location", "/there?x=1")], "")
+        }
         "POST /there?x=1" => answer(200, &[], seen.body.clone()),
         _ => answer(308, &[("location", "/again")], ""),
     })
@@ -184,7 +191,8 @@ async fn a_redirect_within_one_server_is_followed_with_the_payload_but_not_for_e
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_huge_answer_is_cut_and_the_rest_is_not_waited_for() {
-    let endless = || futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; 64 * 1024 - 1])));
+    let endless =
+        || futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; 64 * 1024 - 1])));
     let web = Web::start(move |_| answer(200, &[], Body::from_stream(endless()))).await;
     let field = Field::to(&web.url()).await;
     let begun = Instant::now();
@@ -284,14 +292,17 @@ async fn over_tls_only_a_trusted_certificate_for_that_host_will_do() {
     let web = Web::tls(&certificates, |_| answer(200, &[], "secure")).await;
     let port = web.address.port();
     // The certificate is for localhost and 127.0.0.1 only.
-    let targets = format!("web=https://localhost:{port},ip=https://127.0.0.1:{port},other=https://127.0.0.2:{port}");
+    let targets =
+        format!("web=https://localhost:{port},ip=https://127.0.0.1:{port},other=https://127.0.0.2:{port}");
     let trusting = HttpConfig {
         targets: targets.parse().unwrap(),
         authorities: Field::pem(&certificates.authority),
         ..HttpConfig::default()
     };
     let field = Field::with(trusting).await;
-    for (kind, state) in [("http:web", State::Completed), ("http:ip", State::Completed), ("http:other", State::Retry)] {
+    for (kind, state) in
+        [("http:web", State::Completed), ("http:ip", State::Completed), ("http:other", State::Retry)]
+    {
         field.send(Task::new(kind, None).id(kind)).await;
         field.reaches(kind, state).await;
     }
@@ -321,7 +332,10 @@ async fn a_task_may_name_allowed_hosts_only_and_no_target_that_is_not_there() {
     field.reaches("allowed", State::Completed).await;
     for id in ["port", "user", "scheme", "nothing"] {
         let error = field.reaches(id, State::Archived).await.message.error;
-        assert!(error.contains("http-url") || error.contains("is not among those that tasks may name"), "{error}");
+        assert!(
+            error.contains("http-url") || error.contains("is not among those that tasks may name"),
+            "{error}"
+        );
         assert!(!error.contains("s3cret"), "{error}");
     }
     let error = field.reaches("unknown", State::Retry).await.message.error;

@@ -69,7 +69,8 @@ impl Web {
         let chain = CertificateDer::pem_file_iter(&certificates.certificate).unwrap();
         let key = PrivateKeyDer::from_pem_file(&certificates.key).unwrap();
         let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let config = config.with_no_client_auth();
         let config = config.with_single_cert(chain.map(Result::unwrap).collect(), key).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -168,7 +169,8 @@ impl Field {
         let mut mux = Mux::new();
         let http = Some(HttpHandler::new(config).unwrap());
         register_all(&mut mux, HandlersConfig { http, ..HandlersConfig::default() }).unwrap();
-        let server = Server::builder(broker.clone()).concurrency(8).retry_delay(|_, _, _| Duration::from_secs(600));
+        let server =
+            Server::builder(broker.clone()).concurrency(8).retry_delay(|_, _, _| Duration::from_secs(600));
         let server = server.build().unwrap();
         let (stats, token) = (server.stats(), CancellationToken::new());
         let stop = token.clone();

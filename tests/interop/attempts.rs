@@ -29,9 +29,15 @@ async fn go_shows_a_snoozed_task_as_scheduled_and_runs_it() {
     stop.cancel();
     running.await.expect("no panic").expect("it drains");
     let shown = stage.inspected("a");
-    assert_eq!((&shown["state"], &shown["retried"], &shown["last_error"]), (&json!("scheduled"), &json!(0), &json!("")));
+    assert_eq!(
+        (&shown["state"], &shown["retried"], &shown["last_error"]),
+        (&json!("scheduled"), &json!(0), &json!(""))
+    );
     let queue = stage.inspected_queue();
-    assert_eq!((&queue["scheduled"], &queue["processed"], &queue["failed"]), (&json!(1), &json!(0), &json!(0)));
+    assert_eq!(
+        (&queue["scheduled"], &queue["processed"], &queue["failed"]),
+        (&json!(1), &json!(0), &json!(0))
+    );
     let worker = stage.go_worker().await;
     stage.peers.inspect(&["run", "default", "a"]);
     let start = eventually(SOON, "it runs in Go", async || events(&worker, "start").pop()).await;
@@ -73,7 +79,11 @@ async fn the_error_history_outlives_an_attempt_in_go() {
     ours.stop().await;
     let history = stage.broker.task_history(&stage.queue, "a").await.expect("read");
     let told: Vec<_> = history.errors.iter().map(|error| (error.attempt, error.text.as_str())).collect();
-    assert_eq!(told, [(2, "attempt 2 fails as asked"), (0, "attempt 0 fails as asked")], "Go tells nothing of its own");
+    assert_eq!(
+        told,
+        [(2, "attempt 2 fails as asked"), (0, "attempt 0 fails as asked")],
+        "Go tells nothing of its own"
+    );
     let view = stage.broker.task(&stage.queue, "a").await.expect("read").expect("kept");
     assert_eq!(view.state, State::Completed);
 }

@@ -43,13 +43,8 @@ impl Bench {
 
     async fn claim_next(&mut self) -> Message {
         self.claims += 1;
-        let request = ClaimRequest {
-            queue: &self.queue,
-            owner: &self.me,
-            sequence: self.claims,
-            max: 1,
-            lease: LEASE,
-        };
+        let request =
+            ClaimRequest { queue: &self.queue, owner: &self.me, sequence: self.claims, max: 1, lease: LEASE };
         match self.broker.claim(&request).await.expect("claim") {
             Claimed::Tasks(mut tasks) => tasks.remove(0).body.expect("a message"),
             other => panic!("{other:?}"),
@@ -94,7 +89,10 @@ impl Bench {
     }
 
     fn retry(&self) -> FinishOutcome {
-        FinishOutcome::Retry { at: self.broker.now() + SignedDuration::from_secs(60), counts_as_failure: true }
+        FinishOutcome::Retry {
+            at: self.broker.now() + SignedDuration::from_secs(60),
+            counts_as_failure: true,
+        }
     }
 
     fn snooze(&self, reason: &str) -> FinishOutcome {

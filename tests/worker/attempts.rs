@@ -399,7 +399,8 @@ async fn a_cancelled_task_fails_and_is_retried_where_the_worker_is_told_so() {
             _ => std::future::pending().await,
         }
     };
-    let settings = builder(&broker, &q).concurrency(3).cancel_grace(Duration::from_millis(50)).retry_cancelled(true);
+    let settings =
+        builder(&broker, &q).concurrency(3).cancel_grace(Duration::from_millis(50)).retry_cancelled(true);
     let worker = Worker::start(settings, handler);
     until("all run", || worker.stats.running() == 3).await;
     until("all have ended", || {

@@ -42,12 +42,13 @@ async fn a_snooze_shows_when_and_why_and_ends_at_the_tasks_deadline() {
     enqueue(&broker, message(&q, "1")).await;
     let deadline_s = broker.now().as_second() + 1;
     enqueue(&broker, cronmill::task::Message { deadline_s, ..message(&q, "late") }).await;
-    let worker = Worker::start(builder(&broker, &q).concurrency(2), |context: Context, task: Task| async move {
-        if task.id == "late" {
-            context.cancelled().await;
-        }
-        Err(HandlerError::snooze(Duration::from_secs(600)).because("the bank is closed"))
-    });
+    let worker =
+        Worker::start(builder(&broker, &q).concurrency(2), |context: Context, task: Task| async move {
+            if task.id == "late" {
+                context.cancelled().await;
+            }
+            Err(HandlerError::snooze(Duration::from_secs(600)).because("the bank is closed"))
+        });
     until("both have ended", || worker.stats.snoozed() == 1 && worker.stats.archived() == 1).await;
     worker.stop().await;
     let view = broker.task(&q, "1").await.expect("read").expect("there");

@@ -23,7 +23,7 @@ pub(super) enum TaskCommand {
     Rm(steer::RmArgs),
     /// Make tasks pending that wait for their time or another attempt, were given up, or are done.
     Run(steer::RunArgs),
-    /// Ask the workers that run tasks to cancel them.
+    /// Ask the worker that runs a task to cancel it.
     Cancel(steer::CancelArgs),
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::view::{AttemptError, Content, Task};
 use crate::cli::args::{ConnectionArgs, OutputArgs};
 use crate::cli::exit::Failure;
-use crate::cli::output::{Sheet, relative, shorten};
+use crate::cli::output::{Sheet, clean, relative, shorten};
 use crate::cli::queue::no_such_task;
 use crate::task::QueueName;
 
@@ -95,5 +95,10 @@ fn sheet(task: &Task, now: Timestamp) -> Sheet {
 fn error_line(error: &AttemptError, now: Timestamp) -> String {
     let worker = if error.worker.is_empty() { "an unknown worker" } else { &error.worker };
     let when = relative(Some(error.time), now);
-    format!("{} ({when}), attempt {} on {worker}: {}", error.time, error.attempt, shorten(&error.error, LINE_CHARS_MAX))
+    format!(
+        "{} ({when}), attempt {} on {worker}: {}",
+        error.time,
+        error.attempt,
+        clean(&shorten(&error.error, LINE_CHARS_MAX))
+    )
 }

@@ -194,9 +194,9 @@ impl Task {
     pub(super) fn with_history(self, history: TaskHistory) -> Self {
         // A note counts only for the time it names.
         let is_now = |second: i64, time: Option<Timestamp>| time.is_some_and(|at| at.as_second() == second);
-        let snoozed = history.snoozed.filter(|(until, _)| {
-            self.state == State::Scheduled && is_now(*until, self.next_run_time)
-        });
+        let snoozed = history
+            .snoozed
+            .filter(|(until, _)| self.state == State::Scheduled && is_now(*until, self.next_run_time));
         Self {
             errors: history.errors.into_iter().map(AttemptError::from).collect(),
             snoozes: Some(history.snoozes).filter(|snoozes| *snoozes > 0),

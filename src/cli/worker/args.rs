@@ -134,7 +134,8 @@ fn http_handler(
     authorities: Option<&Path>,
 ) -> Result<HttpHandler, Failure> {
     let mut config = HttpConfig::default();
-    let wrong = |error: HttpConfigError| Failure::usage(error).context("--http-target or CRONMILL_HTTP_TARGETS");
+    let wrong =
+        |error: HttpConfigError| Failure::usage(error).context("--http-target or CRONMILL_HTTP_TARGETS");
     for list in targets {
         let list: HttpTargets = list.expose_secret().parse().map_err(wrong)?;
         config.targets.extend(list).map_err(wrong)?;

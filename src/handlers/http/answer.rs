@@ -32,7 +32,8 @@ pub(super) enum Meaning {
 
 impl Meaning {
     pub(super) fn into_outcome(self, url: &str) -> Result<(), HandlerError> {
-        let error = |status: StatusCode| HttpError::Status { url: url.to_owned(), status: status.to_string() };
+        let error =
+            |status: StatusCode| HttpError::Status { url: url.to_owned(), status: status.to_string() };
         match self {
             Self::Done => Ok(()),
             Self::Retry(status) => Err(error(status).into()),
@@ -126,7 +127,11 @@ mod tests {
         for code in [400, 401, 404, 410, 422, 451, 499, 600, 999] {
             assert_eq!(answer(code, &[]), Meaning::GiveUp(status(code)));
         }
-        assert_eq!(answer(500, &[("retry-after", "5")]), Meaning::Retry(status(500)), "only 429 and 503 put off");
+        assert_eq!(
+            answer(500, &[("retry-after", "5")]),
+            Meaning::Retry(status(500)),
+            "only 429 and 503 put off"
+        );
     }
 
     #[test]
@@ -167,7 +172,9 @@ mod tests {
             assert_eq!(to(308, location), Meaning::Redirect(Url::parse(url).unwrap()), "{location}");
             assert!(matches!(to(302, location), Meaning::Astray(..)), "{location}");
         }
-        for location in ["http://evil/", "//evil/", "http://host/", "https://host:8080/", "http://host:8081/", "data:x"] {
+        for location in
+            ["http://evil/", "//evil/", "http://host/", "https://host:8080/", "http://host:8081/", "data:x"]
+        {
             assert!(matches!(to(307, location), Meaning::Astray(..)), "{location}");
         }
         assert!(matches!(answer(307, &[]), Meaning::Astray(..)));

@@ -51,8 +51,11 @@ impl HttpClient {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_idle_timeout(IDLE_MAX).pool_timer(TokioTimer::new());
         Ok(Self(builder.build(connector)))

@@ -43,7 +43,9 @@ pub enum HttpError {
         status: String,
     },
     /// A redirect that is not followed.
-    #[error("POST {url}: answered {status} to {to}; followed are 307 and 308 to the same scheme, host and port only")]
+    #[error(
+        "POST {url}: answered {status} to {to}; followed are 307 and 308 to the same scheme, host and port only"
+    )]
     Redirect {
         /// Where.
         url: String,
@@ -80,7 +82,9 @@ pub enum HttpError {
         allowed: String,
     },
     /// Something that no HTTP header can hold.
-    #[error("header {name:?} of the task cannot be sent over HTTP: its name or value has characters that HTTP forbids")]
+    #[error(
+        "header {name:?} of the task cannot be sent over HTTP: its name or value has characters that HTTP forbids"
+    )]
     Header {
         /// The header's name.
         name: String,
@@ -135,7 +139,9 @@ impl Unsent {
 #[non_exhaustive]
 pub enum HttpConfigError {
     /// A target that is not one. The text is not shown: it may hold a password.
-    #[error("target {number} is not one: {problem} (allowed: NAME=URL,…; names of a-z, 0-9, - and _; http:// or https://)")]
+    #[error(
+        "target {number} is not one: {problem} (allowed: NAME=URL,…; names of a-z, 0-9, - and _; http:// or https://)"
+    )]
     Target {
         /// Its place, from 1.
         number: usize,
@@ -149,7 +155,9 @@ pub enum HttpConfigError {
         name: String,
     },
     /// A host that is not one.
-    #[error("{host:?} is not a host (allowed: HOST, HOST:PORT, *.DOMAIN, *.DOMAIN:PORT, separated by commas)")]
+    #[error(
+        "{host:?} is not a host (allowed: HOST, HOST:PORT, *.DOMAIN, *.DOMAIN:PORT, separated by commas)"
+    )]
     Host {
         /// What stood there.
         host: String,

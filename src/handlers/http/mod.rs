@@ -25,8 +25,8 @@ mod target;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::{Response, body::Incoming};
 use http_body_util::BodyExt;
+use hyper::{Response, body::Incoming};
 use url::Url;
 
 pub use error::{HttpConfigError, HttpError};

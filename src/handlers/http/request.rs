@@ -18,8 +18,19 @@ use crate::worker::{Context, HandlerError, Task};
 const OURS: &str = "cronmill-";
 /// Headers that belong to the connection or are set by the client. A task's are not sent.
 const NOT_THE_TASKS: [&str; 13] = [
-    "connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization", "proxy-connection", "te",
-    "trailer", "transfer-encoding", "upgrade", "via", URL_HEADER,
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    URL_HEADER,
 ];
 
 /// What is sent for a task, wherever it goes.

@@ -100,14 +100,17 @@ impl FromStr for HttpTargets {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut targets = Self::default();
-        for (place, entry) in text.split(',').map(str::trim).enumerate().filter(|(_, entry)| !entry.is_empty()) {
+        for (place, entry) in
+            text.split(',').map(str::trim).enumerate().filter(|(_, entry)| !entry.is_empty())
+        {
             let wrong = |problem| HttpConfigError::Target { number: place + 1, problem };
             let (name, url) = entry.split_once('=').ok_or_else(|| wrong("it has no ="))?;
             let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
             if name.is_empty() || !name.chars().all(fits) {
                 return Err(wrong("its name has other characters"));
             }
-            let url = Url::parse(url).ok().filter(is_web).ok_or_else(|| wrong("its URL is none of the web"))?;
+            let url =
+                Url::parse(url).ok().filter(is_web).ok_or_else(|| wrong("its URL is none of the web"))?;
             targets.extend(Self(BTreeMap::from([(name.to_owned(), Destination::new(url))])))?;
         }
         Ok(targets)
@@ -256,7 +259,16 @@ mod tests {
 
     #[test]
     fn what_is_no_target_is_refused_without_showing_it() {
-        for text in ["a", "=http://x", "A=http://x", "a b=http://x", "a=ftp://s3cret", "a=s3cret", "a=http://", "a=http://x,a=http://y"] {
+        for text in [
+            "a",
+            "=http://x",
+            "A=http://x",
+            "a b=http://x",
+            "a=ftp://s3cret",
+            "a=s3cret",
+            "a=http://",
+            "a=http://x,a=http://y",
+        ] {
             let error = text.parse::<HttpTargets>().unwrap_err().to_string();
             assert!(!error.contains("s3cret"), "{error}");
         }
@@ -267,16 +279,31 @@ mod tests {
         let hosts: HttpHosts = "api.example.com, *.Internal:8080 ,10.0.0.1,[::1]:80".parse().unwrap();
         assert_eq!(hosts.to_string(), "api.example.com, *.internal:8080, 10.0.0.1, [::1]:80");
         for url in [
-            "https://api.example.com/x", "http://API.example.com:80/", "http://a.b.internal:8080/", "http://10.0.0.1/",
-            "http://0x0a000001/", "http://[0:0::1]/",
+            "https://api.example.com/x",
+            "http://API.example.com:80/",
+            "http://a.b.internal:8080/",
+            "http://10.0.0.1/",
+            "http://0x0a000001/",
+            "http://[0:0::1]/",
         ] {
             assert!(named_by_task(&hosts, Some(url)).is_ok(), "{url}");
         }
         for url in [
-            "https://api.example.com:444/", "https://api.example.com.evil.com/", "https://xapi.example.com/",
-            "http://internal:8080/", "http://.internal:8080/", "http://a.internal/", "http://169.254.169.254/",
-            "http://api.example.com@evil.com/", "http://ann@api.example.com/", "http://api.example.com\\@evil.com/x",
-            "file:///etc/passwd", "gopher://api.example.com/", "", "//api.example.com/", "http:///",
+            "https://api.example.com:444/",
+            "https://api.example.com.evil.com/",
+            "https://xapi.example.com/",
+            "http://internal:8080/",
+            "http://.internal:8080/",
+            "http://a.internal/",
+            "http://169.254.169.254/",
+            "http://api.example.com@evil.com/",
+            "http://ann@api.example.com/",
+            "http://api.example.com\\@evil.com/x",
+            "file:///etc/passwd",
+            "gopher://api.example.com/",
+            "",
+            "//api.example.com/",
+            "http:///",
         ] {
             let allowed = named_by_task(&hosts, Some(url));
             // A backslash ends the host of a web URL, in ours as in what asks with it.
