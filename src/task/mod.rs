@@ -7,6 +7,7 @@
 mod expiry;
 mod message;
 mod monitor;
+mod queue_weights;
 mod retry;
 mod state;
 
@@ -15,6 +16,7 @@ pub use message::{DecodeError, Header, Message, QueueName, QueueNameError, UNDEC
 pub use monitor::{
     ProtoTimestamp, QueueWeight, SchedulerEnqueueEvent, SchedulerEntry, ServerInfo, WorkerInfo,
 };
+pub use queue_weights::{QueueWeights, QueueWeightsError};
 pub use retry::default_retry_delay;
 pub use state::State;
 

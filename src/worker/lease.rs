@@ -9,8 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::shared::Shared;
-use crate::broker::{BrokerError, CancelThen, Extended};
-use crate::keeper::Outage;
+use crate::broker::{BrokerError, CancelThen, Extended, Outage};
 
 /// Extends the leases of running tasks each third of a lease until `stop` is cancelled.
 ///

@@ -9,8 +9,7 @@ use tracing::{info, warn};
 
 use super::attempt::Attempt;
 use super::shared::Shared;
-use crate::broker::{BrokerError, Cancellations};
-use crate::keeper::Outage;
+use crate::broker::{BrokerError, Cancellations, Outage};
 
 /// A connection that was silent this long is replaced: one that broke without a word looks the same.
 const SILENCE_MAX: Duration = Duration::from_secs(60);

@@ -11,9 +11,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::broker::Endpoint;
 use crate::cli::args::duration::parse_positive_duration;
 use crate::cli::args::redis::secret;
-use crate::cli::args::{Listen, LogArgs, QueueWeights, RedisArgs, parse_duration, parse_switch};
+use crate::cli::args::{Listen, LogArgs, RedisArgs, parse_duration, parse_switch};
 use crate::cli::exit::Failure;
 use crate::handlers::http::{HttpConfig, HttpConfigError, HttpHandler, HttpHosts, HttpTargets};
+use crate::task::QueueWeights;
 
 /// Runs the bundled task handlers: hello, http, update-user-earn.
 ///
