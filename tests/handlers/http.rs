@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::support::tls::Certificates;
-use crate::support::until;
+use crate::support::{Proxy, until};
 use crate::web::{Field, LIMIT, Web, answer};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,6 +243,46 @@ async fn an_answer_that_breaks_off_is_retried() {
         assert!(view.message.retried == 1 && text.starts_with(&format!("POST {url}/: {error}: ")), "{text}");
         tokio::time::timeout(LIMIT, ended.recv()).await.expect("a half-closed connection is closed").unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_counts_by_its_status_however_its_text_ends() {
+    let cases: [(&[u8], State, &str); 3] = [
+        (b"HTTP/1.1 400 Bad Request\r\ncontent-length: 100\r\n\r\nhalf", State::Archived, "half"),
+        (b"HTTP/1.1 429 Wait\r\nretry-after: 60\r\ncontent-length: 100\r\n\r\nwait", State::Scheduled, "wait"),
+        (b"HTTP/1.1 500 Oh\r\ntransfer-encoding: chunked\r\n\r\n2\r\noh\r\nnonsense", State::Retry, "oh"),
+    ];
+    for (said, state, text) in cases {
+        for half_closes in [true, false] {
+            let (url, _) = raw(said, half_closes).await;
+            let field = Field::to(&url).await;
+            field.post("a").await;
+            let result = field.reaches("a", state).await.result;
+            assert_eq!(result.as_deref(), Some(text.as_bytes()), "half-closes: {half_closes}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_used_again() {
+    let web = Web::start(|_| answer(200, &[], "x")).await;
+    let proxy = Proxy::to(web.address.port()).await;
+    let field = Field::to(&format!("http://127.0.0.1:{}", proxy.port())).await;
+    for id in 0..200 {
+        field.send(Task::new("http:web", None).id(id.to_string())).await;
+    }
+    until(LIMIT, "all are done", async || field.stats.succeeded() == 200).await;
+    assert_eq!(web.seen().len(), 200);
+    assert!(proxy.accepted() <= 40, "{} connections for 200 tasks, 8 at once", proxy.accepted());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_a_large_payload_at_once_is_heard() {
+    let (url, _) = raw(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig", true).await;
+    let field = Field::to(&url).await;
+    field.send(Task::new("http:web", Bytes::from(vec![b'x'; 20 << 20])).id("a")).await;
+    let view = field.reaches("a", State::Archived).await;
+    assert!(view.message.error.contains("answered 413"), "{}", view.message.error);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -261,6 +261,24 @@ async fn the_last_ten_errors_are_remembered_beside_the_message() {
 }
 
 #[tokio::test]
+async fn whatever_stands_in_fields_of_ours_an_attempt_ends() {
+    let mut bench = Bench::new().await;
+    let outcomes = [("retry", bench.retry()), ("snooze", bench.snooze("busy")), ("archive", FinishOutcome::Archive)];
+    for (id, outcome) in outcomes {
+        let message = bench.claim(bench.message(id)).await;
+        for field in ["errors", "error:1", "snoozes", "snoozed", "cancel"] {
+            bench.cli(&["HSET", &format!("asynq:{{q}}:t:{id}"), &format!("cronmill_{field}"), "|\u{1}|stop|"]);
+        }
+        assert!(matches!(bench.extend(id).await, Extended::Until(_)));
+        assert_eq!(bench.marks(id).await, None);
+        assert_eq!(bench.finish(message, outcome).await, Finished::Stored);
+        let history = bench.broker.task_history(&bench.queue, id).await.expect("read");
+        assert_eq!((history.errors.len(), history.snoozes), (0, 0), "{history:?}");
+    }
+    assert_eq!(bench.cli(&["EXISTS", "asynq:{q}:active", "asynq:{q}:lease"]), "0");
+}
+
+#[tokio::test]
 async fn a_success_without_errors_before_it_writes_nothing_more() {
     let mut bench = Bench::new().await;
     let message = bench.claim(Message { retention_s: 60, ..bench.message("a") }).await;

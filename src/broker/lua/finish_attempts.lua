@@ -56,10 +56,12 @@ end
 -- The last errors stand in a ring, so what is kept is bounded and writing one costs the same whatever there is.
 local function remember(task, note, asked, outcome, score)
   if outcome == 'snooze' then
-    redis.call('HINCRBY', task, 'cronmill_snoozes', 1)
+    redis.pcall('HINCRBY', task, 'cronmill_snoozes', 1)
     redis.call('HSET', task, 'cronmill_snoozed', score .. '|' .. ARGV[note + 2])
   elseif asked ~= 'snooze' and outcome ~= 'done' then
-    local n = redis.call('HINCRBY', task, 'cronmill_errors', 1)
+    -- Whatever somebody wrote there, the attempt ends.
+    local n = redis.pcall('HINCRBY', task, 'cronmill_errors', 1)
+    if type(n) ~= 'number' then return end
     redis.call('HSET', task, 'cronmill_error:' .. n % ARGV[note + 1], '1|' .. n .. '|' .. ARGV[note + 2])
   end
 end

@@ -23,10 +23,13 @@ mod request;
 mod target;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{Response, body::Incoming};
+use tokio::time::timeout;
+use tracing::warn;
 use url::Url;
 
 pub use error::{HttpConfigError, HttpError};
@@ -45,6 +48,8 @@ pub const URL_HEADER: &str = "http-url";
 
 /// Bytes of an answer that are kept.
 const RESULT_BYTES_MAX: usize = 64 * 1024;
+/// How long the text of an answer is waited for that says no.
+const REFUSAL_WAIT: Duration = Duration::from_secs(5);
 /// Redirects followed for one attempt.
 const REDIRECTS_MAX: usize = 5;
 
@@ -102,8 +107,13 @@ impl Handler for HttpHandler {
             }
             answer = shared.exchange(destination, &context, &task) => answer?,
         };
-        if !answer.body.is_empty() && (task.retention_s > 0 || answer.meaning != Meaning::Done) {
-            context.result_writer().write(&answer.body).await?;
+        let is_kept = task.retention_s > 0 || answer.meaning != Meaning::Done;
+        if is_kept
+            && !answer.body.is_empty()
+            && let Err(error) = context.result_writer().write(&answer.body).await
+        {
+            // The server has done its part, or has said that it will not: asking again would not change that.
+            warn!(task.id = context.id(), reason = error.reason(), "an answer is not kept as the task's result: {error}");
         }
         answer.meaning.into_outcome(&url)
     }
@@ -123,9 +133,17 @@ impl Shared {
             let response = response.map_err(|error| error.at(&destination.url))?;
             match meaning(&response, &destination.url, jiff::Timestamp::now()) {
                 Meaning::Redirect(next) => destination.url = next,
+                Meaning::Done => {
+                    let mut kept = Vec::new();
+                    read_body(response, &destination.url, &mut kept).await?;
+                    return Ok(Answer { meaning: Meaning::Done, body: kept.into() });
+                }
                 meaning => {
-                    let body = read_body(response, &destination.url).await?;
-                    return Ok(Answer { meaning, body });
+                    let mut kept = Vec::new();
+                    // What the server says besides is good to know and changes nothing.
+                    let reading = read_body(response, &destination.url, &mut kept);
+                    let _in_part_or_whole = timeout(REFUSAL_WAIT, reading).await;
+                    return Ok(Answer { meaning, body: kept.into() });
                 }
             }
         }
@@ -135,9 +153,8 @@ impl Shared {
 }
 
 /// The beginning of an answer; what is beyond the limit is not waited for.
-async fn read_body(response: Response<Incoming>, url: &Url) -> Result<Bytes, HttpError> {
+async fn read_body(response: Response<Incoming>, url: &Url, kept: &mut Vec<u8>) -> Result<(), HttpError> {
     let mut body = response.into_body();
-    let mut kept = Vec::new();
     while let Some(frame) = body.frame().await {
         let broken = |source| HttpError::BrokenOff { url: shown(url), source };
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
@@ -147,5 +164,5 @@ async fn read_body(response: Response<Incoming>, url: &Url) -> Result<Bytes, Htt
             break;
         }
     }
-    Ok(kept.into())
+    Ok(())
 }
