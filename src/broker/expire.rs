@@ -10,7 +10,7 @@ const TASKS_PER_CALL: usize = 100;
 /// A larger message is not looked at: its worker finds it expired when it claims it.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Message bytes looked at in one call.
-const BYTES_PER_CALL: usize = 128 * 1024;
+const BYTES_PER_CALL: usize = 64 * 1024;
 
 impl Broker {
     /// Archives those of the oldest pending tasks that were to begin by now, and says how many.

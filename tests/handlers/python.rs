@@ -1,11 +1,11 @@
 //! The example in Python: handlers behind a web server, fed by the worker program.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cronmill::broker::{Broker, TaskView};
+use cronmill::broker::{Broker, Page, TaskView};
 use cronmill::producer::{Client, Task};
 use cronmill::task::{QueueName, State};
 
@@ -13,13 +13,23 @@ use crate::support::{Process, RedisServer, eventually};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/python-worker")
+}
+
+/// The web server of the example, and its URL.
+async fn python() -> (Process, String) {
+    let program = example().join("worker.py");
+    let python = Process::start("worker.py", Command::new("python3").arg(program).arg("0"));
+    let line = python.line(LIMIT, |line| line.starts_with("listening on ")).await;
+    let url = line.trim_start_matches("listening on ").to_owned();
+    (python, url)
+}
+
 #[tokio::test]
 async fn the_example_in_python_runs_tasks_end_to_end() {
     let redis = RedisServer::start();
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/python-worker/worker.py");
-    let mut python = Process::start("worker.py", Command::new("python3").arg(program).arg("0"));
-    let line = python.line(LIMIT, |line| line.starts_with("listening on ")).await;
-    let url = line.trim_start_matches("listening on ");
+    let (mut python, url) = python().await;
     let mut worker = Command::new(env!("CARGO_BIN_EXE_cronmill-worker"));
     worker.env("CRONMILL_REDIS_URL", redis.url()).env("CRONMILL_HTTP_TARGETS", format!("python={url}"));
     let _worker = Process::start("cronmill-worker", &mut worker);
@@ -52,4 +62,26 @@ async fn the_example_in_python_runs_tasks_end_to_end() {
     assert_eq!(view.result.as_deref(), Some(&br#"{"error": "the payload needs a name"}"#[..]));
     python.terminate();
     assert!(python.exit(LIMIT).await.success(), "{python:?}");
+}
+
+#[tokio::test]
+async fn the_manifest_of_the_example_in_python_runs_ticks_there() {
+    let redis = RedisServer::start();
+    let (_python, url) = python().await;
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = std::fs::read_to_string(example().join("tasks.yaml")).unwrap();
+    assert!(manifest.contains("http://127.0.0.1:8000"));
+    std::fs::write(folder.path().join("tasks.yaml"), manifest.replace("http://127.0.0.1:8000", &url)).unwrap();
+    let programs = Path::new(env!("CARGO_BIN_EXE_cronmill-worker")).parent().unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let mut dev = Command::new(env!("CARGO_BIN_EXE_cronmill"));
+    dev.args(["dev", "--redis", &redis.url(), "-f"]).arg(folder.path()).env("PATH", path);
+    let _dev = Process::start("cronmill dev", &mut dev);
+    let broker = Broker::connect(&redis.endpoint()).await.unwrap();
+    let queue = QueueName::new("python").unwrap();
+    let done = eventually(2 * LIMIT, "a tick was run by Python", async || {
+        broker.tasks(&queue, State::Completed, Page { offset: 0, limit: 1 }).await.unwrap().pop()
+    })
+    .await;
+    assert_eq!(done.result.as_deref(), Some(&br#"{"hello": "Ada", "attempt": 0}"#[..]));
 }

@@ -1,12 +1,13 @@
 //! Snoozes, expiries, error histories and cancellations with Go's programs on the same Redis, and the example in Go.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cronmill::broker::Page;
 use cronmill::producer::Task;
-use cronmill::task::{EXPIRES_HEADER, State};
+use cronmill::task::{EXPIRES_HEADER, QueueName, State};
 use cronmill::worker::{Context, HandlerError, Server};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -106,17 +107,22 @@ async fn a_task_that_go_cancels_is_archived_here_and_not_run_again() {
     worker.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_example_in_go_runs_what_we_enqueue() {
-    let stage = Stage::new().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let program = folder.path().join("go-worker");
+/// Builds the example in Go into a folder.
+fn build_example(folder: &Path) -> PathBuf {
+    let program = folder.join("go-worker");
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/go-worker");
     let mut build = Command::new("go");
     build.args(["build", "-o"]).arg(&program).arg(".").current_dir(module).env("CGO_ENABLED", "0");
     let built = build.output().expect("go is installed");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let mut command = Command::new(&program);
+    program
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_in_go_runs_what_we_enqueue() {
+    let stage = Stage::new().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(build_example(folder.path()));
     command.env("CRONMILL_REDIS_URL", stage.redis.url()).env("CRONMILL_QUEUES", "default=1,other=2");
     let mut worker = Process::start("go-worker", &mut command);
     let greet = |payload: &'static str| Task::new("greet", Bytes::from_static(payload.as_bytes()));
@@ -129,4 +135,22 @@ async fn the_example_in_go_runs_what_we_enqueue() {
     assert_eq!(view.result.as_deref(), Some(&b"hello Ada"[..]));
     worker.terminate();
     assert!(worker.exit(SOON).await.success(), "{worker:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_in_go_is_the_fleet_of_its_manifest() {
+    let stage = Stage::new().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    build_example(folder.path());
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/go-worker/tasks.yaml");
+    let mut dev = Command::new(env!("CARGO_BIN_EXE_cronmill"));
+    dev.args(["dev", "--redis", &stage.redis.url(), "-f"]).arg(manifest).current_dir(folder.path());
+    let _dev = Process::start("cronmill dev", &mut dev);
+    let queue = QueueName::new("go").expect("valid");
+    let page = Page { offset: 0, limit: 1 };
+    let done = eventually(2 * SOON, "a tick was run by Go", async || {
+        stage.broker.tasks(&queue, State::Completed, page).await.expect("read").pop()
+    })
+    .await;
+    assert_eq!((done.message.kind.as_str(), done.result.as_deref()), ("greet", Some(&b"hello Ada"[..])));
 }
