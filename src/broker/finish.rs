@@ -1,10 +1,12 @@
 //! Ending attempts.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use super::claim::Owner;
-use super::history::{ERRORS_KEPT, cut, error_record};
+use super::history::{cut, error_record};
 use super::keys::QueueKeys;
 use super::reply::ceil_s;
 use super::{Broker, BrokerError, script};
@@ -19,9 +21,12 @@ const DAY_COUNTERS_LIFE: SignedDuration = SignedDuration::from_hours(90 * 24);
 #[derive(Debug, Clone)]
 pub struct Finish {
     /// The task as it shall stand from now on, with error text, counts and times already in it.
-    pub message: Message,
+    pub message: Arc<Message>,
     /// Where it goes.
     pub outcome: FinishOutcome,
+    /// When its lease ends, as last known. What counts is what stands in Redis; a wrong end only costs Redis
+    /// more time.
+    pub leased_until: Timestamp,
 }
 
 /// Where an attempt's end leads.
@@ -73,26 +78,27 @@ pub enum Finished {
     Refused(String),
 }
 
-/// Who may end an attempt.
+/// Who may end attempts.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Holder<'a> {
-    /// The owner who claimed it.
+    /// The owner who claimed them.
     Owner(&'a Owner),
-    /// Whoever found this lease run out: its end in Unix seconds.
-    Expired(i64),
+    /// Whoever found their leases run out.
+    Expired,
 }
 
 /// One line of the finish script.
 pub(super) struct Ending<'a> {
     pub(super) id: &'a str,
-    pub(super) holder: Holder<'a>,
+    /// When its lease ends, as last known, in Unix seconds.
+    pub(super) lease: i64,
     pub(super) outcome: &'static str,
     pub(super) message: Bytes,
     pub(super) score: i64,
     pub(super) counts_as_failure: bool,
     pub(super) unique_key: &'a str,
-    /// What the task shall remember of this attempt.
-    pub(super) note: Option<String>,
+    /// What the task shall remember of this attempt; empty for nothing.
+    pub(super) note: String,
 }
 
 impl Broker {
@@ -109,14 +115,14 @@ impl Broker {
         finishes: &[Finish],
     ) -> Result<Vec<Finished>, BrokerError> {
         let now = self.now();
-        let holder = Holder::Owner(owner);
-        let endings: Vec<_> = finishes.iter().map(|finish| ending(finish, holder, now)).collect();
-        self.end_attempts(queue, &endings).await
+        let endings: Vec<_> = finishes.iter().map(|finish| ending(finish, owner, now)).collect();
+        self.end_attempts(queue, Holder::Owner(owner), &endings).await
     }
 
     pub(super) async fn end_attempts(
         &self,
         queue: &QueueName,
+        holder: Holder<'_>,
         endings: &[Ending<'_>],
     ) -> Result<Vec<Finished>, BrokerError> {
         const DOING: &str = "end attempts";
@@ -126,25 +132,28 @@ impl Broker {
         let locks = keys.unique_prefix();
         let mut verdicts = Vec::with_capacity(endings.len());
         for chunk in endings.chunks(FINISHES_PER_CALL) {
-            let mut call = script::FINISH.prepare_invoke();
+            let mut call = script::FINISH.call();
             call.key(keys.active()).key(keys.lease()).key(keys.pending()).key(keys.retry());
             call.key(keys.archived()).key(keys.completed()).key(keys.processed()).key(keys.failed());
             call.key(keys.processed_on(&day)).key(keys.failed_on(&day)).key(keys.scheduled());
             call.arg(keys.task_prefix()).arg(now.as_nanosecond().to_string());
-            call.arg((now + DAY_COUNTERS_LIFE).as_second()).arg(chunk.len());
+            call.arg((now + DAY_COUNTERS_LIFE).as_second());
+            call.arg(match holder {
+                Holder::Owner(owner) => owner.as_str(),
+                Holder::Expired => "",
+            });
             for ending in chunk {
-                let (owner, lease) = match ending.holder {
-                    Holder::Owner(owner) => (owner.as_str(), 0),
-                    Holder::Expired(lease) => ("", lease),
-                };
                 // A lock of another queue would be another slot: not ours to release.
                 let lock = Some(ending.unique_key).filter(|key| key.starts_with(&locks)).unwrap_or("");
-                call.arg(ending.id).arg(owner).arg(lease).arg(ending.outcome).arg(ending.message.as_ref());
-                call.arg(ending.score).arg(u8::from(ending.counts_as_failure)).arg(lock);
-            }
-            for (place, ending) in chunk.iter().enumerate() {
-                if let Some(note) = &ending.note {
-                    call.arg(place + 1).arg(ERRORS_KEPT).arg(note);
+                call.arg(ending.id).arg(ending.lease).arg(ending.outcome).arg(lock);
+                if ending.outcome != "done" {
+                    call.arg(ending.message.as_ref());
+                }
+                if !matches!(ending.outcome, "done" | "requeue" | "crash") {
+                    call.arg(ending.score).arg(u8::from(ending.counts_as_failure));
+                }
+                if matches!(ending.outcome, "retry" | "archive" | "withdraw" | "snooze") {
+                    call.arg(&ending.note);
                 }
             }
             let answers: Vec<redis::Value> = self.run(DOING, queue.as_str(), &call).await?;
@@ -184,48 +193,55 @@ fn verdict(answer: redis::Value) -> Finished {
     }
 }
 
-fn ending<'a>(finish: &'a Finish, holder: Holder<'a>, now: Timestamp) -> Ending<'a> {
+fn ending<'a>(finish: &'a Finish, owner: &Owner, now: Timestamp) -> Ending<'a> {
     let message = &finish.message;
-    let plain = |outcome, score, counts_as_failure| Ending {
+    let lease = finish.leased_until.as_second();
+    let bare = |outcome| Ending {
         id: &message.id,
-        holder,
+        lease,
         outcome,
+        message: Bytes::new(),
+        score: 0,
+        counts_as_failure: false,
+        unique_key: &message.unique_key,
+        note: String::new(),
+    };
+    let kept = |outcome, score, counts_as_failure| Ending {
         message: message.encode(),
         score,
         counts_as_failure,
-        unique_key: &message.unique_key,
-        note: None,
+        ..bare(outcome)
     };
-    let noted = |retried: i32, ending: Ending<'a>| {
-        let Holder::Owner(owner) = holder else { return ending };
-        Ending { note: Some(error_record(retried, now, owner.as_str(), &message.error)), ..ending }
+    let failed = |outcome, score, counts_as_failure| {
+        // A retry that counts has counted itself already.
+        let retried = message.retried - i32::from(outcome == "retry" && counts_as_failure);
+        let note = error_record(retried, now, owner.as_str(), &message.error);
+        Ending { note, ..kept(outcome, score, counts_as_failure) }
     };
-    // Kept only if somebody cancels the attempt before it has ended.
+    // Stored only if somebody cancels the attempt before it has ended.
     let if_cancelled = || message.cancelled("").encode();
     match &finish.outcome {
-        FinishOutcome::Done => Ending { message: Bytes::new(), ..plain("done", 0, false) },
+        FinishOutcome::Done => bare("done"),
         FinishOutcome::Complete => {
-            plain("complete", message.completed_s.saturating_add(message.retention_s), false)
+            kept("complete", message.completed_s.saturating_add(message.retention_s), false)
         }
-        FinishOutcome::Retry { at, counts_as_failure } => {
-            let ending = plain("retry", ceil_s(*at), *counts_as_failure);
-            noted(message.retried - i32::from(*counts_as_failure), ending)
+        FinishOutcome::Retry { at, counts_as_failure } => failed("retry", ceil_s(*at), *counts_as_failure),
+        FinishOutcome::Archive => failed("archive", now.as_second(), true),
+        FinishOutcome::Withdraw => failed("withdraw", now.as_second(), false),
+        FinishOutcome::Requeue => Ending { message: if_cancelled(), ..bare("requeue") },
+        FinishOutcome::Snooze { at, reason } => {
+            let note = cut(reason).to_owned();
+            Ending { message: if_cancelled(), score: ceil_s(*at), note, ..bare("snooze") }
         }
-        FinishOutcome::Archive => noted(message.retried, plain("archive", now.as_second(), true)),
-        FinishOutcome::Withdraw => noted(message.retried, plain("withdraw", now.as_second(), false)),
-        FinishOutcome::Requeue => Ending { message: if_cancelled(), ..plain("requeue", 0, false) },
-        FinishOutcome::Snooze { at, reason } => Ending {
-            message: if_cancelled(),
-            note: Some(cut(reason).to_owned()),
-            ..plain("snooze", ceil_s(*at), false)
-        },
         FinishOutcome::Quarantine { id, raw, reason } => {
             let envelope = Message::undecodable(id, &message.queue, raw.clone(), reason, now.as_second());
             Ending {
                 id,
                 message: envelope.encode(),
+                score: now.as_second(),
+                counts_as_failure: true,
                 unique_key: "",
-                ..plain("archive", now.as_second(), true)
+                ..bare("archive")
             }
         }
     }

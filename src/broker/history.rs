@@ -10,7 +10,7 @@ use super::reply::from_ms;
 use super::{Broker, BrokerError};
 use crate::task::QueueName;
 
-/// Errors a task remembers.
+/// Errors a task remembers: the size of the ring in `finish_attempts.lua`.
 pub(super) const ERRORS_KEPT: usize = 10;
 /// Bytes of an error text, or of a reason, that are remembered.
 const TEXT_BYTES_MAX: usize = 1024;

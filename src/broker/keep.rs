@@ -131,7 +131,7 @@ impl Broker {
         let now = self.now();
         let settled: Vec<_> = found.iter().map(|task| settle(queue, task, now, &retry_delay_s)).collect();
         let endings: Vec<_> = settled.iter().map(Settled::ending).collect();
-        let verdicts = self.end_attempts(queue, &endings).await?;
+        let verdicts = self.end_attempts(queue, Holder::Expired, &endings).await?;
         let mut recovered = Recovered { more: found.len() == TASKS_PER_CALL, ..Recovered::default() };
         for (task, verdict) in settled.iter().zip(verdicts) {
             match (verdict, task.outcome) {
@@ -212,14 +212,14 @@ struct Settled {
     outcome: &'static str,
     message: Message,
     score: i64,
-    note: Option<String>,
+    note: String,
 }
 
 impl Settled {
     fn ending(&self) -> Ending<'_> {
         Ending {
             id: &self.id,
-            holder: Holder::Expired(self.lease),
+            lease: self.lease,
             outcome: self.outcome,
             message: self.message.encode(),
             score: self.score,
@@ -239,7 +239,10 @@ fn settle(
     let now_s = now.as_second();
     let settled = |outcome, message: Message, score| {
         let retried = message.retried - i32::from(outcome == "retry");
-        let note = (outcome != "crash").then(|| error_record(retried, now, &task.owner, &message.error));
+        let note = match outcome {
+            "crash" => String::new(),
+            _ => error_record(retried, now, &task.owner, &message.error),
+        };
         Settled { id: task.id.clone(), lease: task.lease, outcome, message, score, note }
     };
     let mut message = match Message::decode(task.raw.clone()) {

@@ -108,10 +108,11 @@ impl Policy {
         if let Some(on_error) = &self.on_error {
             guarded("error callback", &mut text, || on_error(&context, &task, error));
         }
-        let mut message = attempt.message.clone();
         if error.kind() == HandlerErrorKind::Revoke {
-            return (Finish { message, outcome: FinishOutcome::Done }, AttemptResult::Revoked);
+            let message = Arc::clone(&attempt.message);
+            return (finish(attempt, message, FinishOutcome::Done), AttemptResult::Revoked);
         }
+        let mut message = Message::clone(&attempt.message);
         message.last_failed_s = now.as_second();
         let is_used_up = message.retried >= message.max_retry;
         let (outcome, result) =
@@ -125,7 +126,7 @@ impl Policy {
                 (FinishOutcome::Retry { at, counts_as_failure }, AttemptResult::Retried)
             };
         message.error = text;
-        (Finish { message, outcome }, result)
+        (finish(attempt, message.into(), outcome), result)
     }
 
     fn retries_cancelled(&self, attempt: &Attempt) -> bool {
@@ -167,8 +168,8 @@ fn cancelled(attempt: &Attempt, ended: &Ended) -> Option<(Finish, AttemptResult)
         },
         Ended::Returned(Ok(())) | Ended::NotStarted => return None,
     };
-    let message = attempt.message.cancelled(&why);
-    Some((Finish { message, outcome: FinishOutcome::Withdraw }, AttemptResult::Cancelled))
+    let message = Arc::new(attempt.message.cancelled(&why));
+    Some((finish(attempt, message, FinishOutcome::Withdraw), AttemptResult::Cancelled))
 }
 
 fn snoozed(
@@ -178,7 +179,7 @@ fn snoozed(
     now: Timestamp,
 ) -> (Finish, AttemptResult) {
     let outcome = FinishOutcome::Snooze { at: later(now, after), reason: error.text() };
-    (Finish { message: attempt.message.clone(), outcome }, AttemptResult::Snoozed)
+    (finish(attempt, Arc::clone(&attempt.message), outcome), AttemptResult::Snoozed)
 }
 
 fn later(now: Timestamp, delay: Duration) -> Timestamp {
@@ -187,20 +188,23 @@ fn later(now: Timestamp, delay: Duration) -> Timestamp {
 }
 
 fn succeeded(attempt: &Attempt, now: Timestamp) -> (Finish, AttemptResult) {
-    let mut message = attempt.message.clone();
-    let outcome = if message.retention_s > 0 {
-        message.completed_s = now.as_second();
-        FinishOutcome::Complete
+    let message = Arc::clone(&attempt.message);
+    let finish = if message.retention_s > 0 {
+        let message = Message { completed_s: now.as_second(), ..Message::clone(&message) };
+        finish(attempt, message.into(), FinishOutcome::Complete)
     } else {
-        FinishOutcome::Done
+        finish(attempt, message, FinishOutcome::Done)
     };
-    (Finish { message, outcome }, AttemptResult::Succeeded)
+    (finish, AttemptResult::Succeeded)
 }
 
 /// Back to the front of the queue, at no cost to the task.
 pub(super) fn requeued(attempt: &Attempt) -> (Finish, AttemptResult) {
-    let finish = Finish { message: attempt.message.clone(), outcome: FinishOutcome::Requeue };
-    (finish, AttemptResult::Requeued)
+    (finish(attempt, Arc::clone(&attempt.message), FinishOutcome::Requeue), AttemptResult::Requeued)
+}
+
+fn finish(attempt: &Attempt, message: Arc<Message>, outcome: FinishOutcome) -> Finish {
+    Finish { message, outcome, leased_until: attempt.lease_end() }
 }
 
 /// Calls the user's code; a panic in it is logged and told in the attempt's error text.

@@ -18,11 +18,16 @@ async fn the_errors_of_a_task_are_shown_with_when_and_where() {
     stage.enqueue(&["--id", "a"]);
     for (n, text) in ["first\nboom", "second"].into_iter().enumerate() {
         let owner = Owner::new("host", 7, &n.to_string());
-        let mut message = stage.claim("default", &owner).await.body.expect("a message");
+        let claimed = stage.claim("default", &owner).await;
+        let (mut message, leased_until) = (claimed.body.expect("a message"), claimed.leased_until);
         message.error = text.into();
         message.retried += 1;
         let outcome = FinishOutcome::Retry { at: stage.broker.now(), counts_as_failure: true };
-        stage.broker.finish(&queue(), &owner, &[Finish { message, outcome }]).await.expect("finished");
+        stage
+            .broker
+            .finish(&queue(), &owner, &[Finish { message: message.into(), outcome, leased_until }])
+            .await
+            .expect("finished");
         assert_eq!(stage.run(&["task", "run", "-q", "default", "a"]).code, 0);
     }
     let errors = &stage.show("default", "a")["errors"];
@@ -46,10 +51,15 @@ async fn a_snoozed_task_shows_how_often_and_why_until_that_time_is_over() {
     let stage = Stage::new().await;
     stage.enqueue(&["--id", "a"]);
     let owner = Owner::new("host", 7, "w");
-    let message = stage.claim("default", &owner).await.body.expect("a message");
+    let claimed = stage.claim("default", &owner).await;
+    let (message, leased_until) = (claimed.body.expect("a message").into(), claimed.leased_until);
     let outcome =
         FinishOutcome::Snooze { at: stage.broker.now() + Duration::from_secs(60), reason: "busy".into() };
-    stage.broker.finish(&queue(), &owner, &[Finish { message, outcome }]).await.expect("finished");
+    stage
+        .broker
+        .finish(&queue(), &owner, &[Finish { message, outcome, leased_until }])
+        .await
+        .expect("finished");
     let shown = stage.show("default", "a");
     assert_eq!((&shown["state"], &shown["snoozes"]), (&json!("scheduled"), &json!(1)));
     assert_eq!((&shown["snoozeReason"], &shown["retried"]), (&json!("busy"), &json!(0)));

@@ -249,7 +249,11 @@ async fn an_answer_that_breaks_off_is_retried() {
 async fn a_refusal_counts_by_its_status_however_its_text_ends() {
     let cases: [(&[u8], State, &str); 3] = [
         (b"HTTP/1.1 400 Bad Request\r\ncontent-length: 100\r\n\r\nhalf", State::Archived, "half"),
-        (b"HTTP/1.1 429 Wait\r\nretry-after: 60\r\ncontent-length: 100\r\n\r\nwait", State::Scheduled, "wait"),
+        (
+            b"HTTP/1.1 429 Wait\r\nretry-after: 60\r\ncontent-length: 100\r\n\r\nwait",
+            State::Scheduled,
+            "wait",
+        ),
         (b"HTTP/1.1 500 Oh\r\ntransfer-encoding: chunked\r\n\r\n2\r\noh\r\nnonsense", State::Retry, "oh"),
     ];
     for (said, state, text) in cases {
@@ -278,7 +282,8 @@ async fn connections_are_used_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_refuses_a_large_payload_at_once_is_heard() {
-    let (url, _) = raw(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig", true).await;
+    let (url, _) =
+        raw(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig", true).await;
     let field = Field::to(&url).await;
     field.send(Task::new("http:web", Bytes::from(vec![b'x'; 20 << 20])).id("a")).await;
     let view = field.reaches("a", State::Archived).await;

@@ -71,7 +71,8 @@ async fn the_manifest_of_the_example_in_python_runs_ticks_there() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = std::fs::read_to_string(example().join("tasks.yaml")).unwrap();
     assert!(manifest.contains("http://127.0.0.1:8000"));
-    std::fs::write(folder.path().join("tasks.yaml"), manifest.replace("http://127.0.0.1:8000", &url)).unwrap();
+    std::fs::write(folder.path().join("tasks.yaml"), manifest.replace("http://127.0.0.1:8000", &url))
+        .unwrap();
     let programs = Path::new(env!("CARGO_BIN_EXE_cronmill-worker")).parent().unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let mut dev = Command::new(env!("CARGO_BIN_EXE_cronmill"));

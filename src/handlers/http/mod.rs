@@ -113,7 +113,11 @@ impl Handler for HttpHandler {
             && let Err(error) = context.result_writer().write(&answer.body).await
         {
             // The server has done its part, or has said that it will not: asking again would not change that.
-            warn!(task.id = context.id(), reason = error.reason(), "an answer is not kept as the task's result: {error}");
+            warn!(
+                task.id = context.id(),
+                reason = error.reason(),
+                "an answer is not kept as the task's result: {error}"
+            );
         }
         answer.meaning.into_outcome(&url)
     }
