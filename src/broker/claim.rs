@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::cancel::CancelThen;
 use super::keys::QueueKeys;
 use super::packed::Packed;
 use super::reply::{Reply, from_s};
@@ -98,6 +99,8 @@ pub enum Extended {
     Until(Timestamp),
     /// Held until then, but the task was taken back: cancel it.
     Revoked(Timestamp),
+    /// Held until then, but somebody asked for this attempt to be stopped.
+    Cancelled(Timestamp, CancelThen),
     /// No longer theirs: stop, and write nothing.
     Lost,
 }
@@ -164,6 +167,8 @@ impl Broker {
                 verdicts.push(match reply.int()? {
                     1 => Extended::Until(until),
                     2 => Extended::Revoked(until),
+                    3 => Extended::Cancelled(until, CancelThen::Stop),
+                    4 => Extended::Cancelled(until, CancelThen::Retry),
                     _ => Extended::Lost,
                 });
             }

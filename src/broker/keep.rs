@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::claim::Owner;
 use super::finish::{Ending, Finished, Holder};
+use super::history::error_record;
 use super::keys::QueueKeys;
 use super::reply::{Reply, from_s};
 use super::{Broker, BrokerError, script};
@@ -41,6 +42,8 @@ pub struct Recovered {
     pub retried: usize,
     /// Had no attempt left.
     pub archived: usize,
+    /// Were to be cancelled, and went to the archive.
+    pub cancelled: usize,
     /// There may be more.
     pub more: bool,
 }
@@ -134,6 +137,7 @@ impl Broker {
             match (verdict, task.outcome) {
                 (Finished::Stored, "crash") => recovered.requeued += 1,
                 (Finished::Stored, "retry") => recovered.retried += 1,
+                (Finished::Stored, "withdraw") => recovered.cancelled += 1,
                 (Finished::Stored, _) => recovered.archived += 1,
                 (Finished::Lost, _) => {}
                 (Finished::Refused(problem), _) => {
@@ -183,7 +187,9 @@ impl Broker {
         while !reply.is_empty() {
             let (id, lease, raw) = (reply.text()?, reply.int()?, reply.bytes()?);
             let crashes = u32::try_from(reply.int()?).unwrap_or(u32::MAX);
-            found.push(Expired { id, lease, raw, crashes });
+            let owner = reply.text()?;
+            let is_cancelled = reply.text()? == "stop";
+            found.push(Expired { id, lease, raw, crashes, owner, is_cancelled });
         }
         Ok(found)
     }
@@ -195,6 +201,8 @@ struct Expired {
     lease: i64,
     raw: Bytes,
     crashes: u32,
+    owner: String,
+    is_cancelled: bool,
 }
 
 /// Where such a task goes.
@@ -204,6 +212,7 @@ struct Settled {
     outcome: &'static str,
     message: Message,
     score: i64,
+    note: String,
 }
 
 impl Settled {
@@ -216,6 +225,7 @@ impl Settled {
             score: self.score,
             counts_as_failure: true,
             unique_key: &self.message.unique_key,
+            note: self.note.clone(),
         }
     }
 }
@@ -227,8 +237,14 @@ fn settle(
     retry_delay: impl Fn(&Message) -> Duration,
 ) -> Settled {
     let now_s = now.as_second();
-    let settled =
-        |outcome, message, score| Settled { id: task.id.clone(), lease: task.lease, outcome, message, score };
+    let settled = |outcome, message: Message, score| {
+        let retried = message.retried - i32::from(outcome == "retry");
+        let note = match outcome {
+            "crash" => String::new(),
+            _ => error_record(retried, now, &task.owner, &message.error),
+        };
+        Settled { id: task.id.clone(), lease: task.lease, outcome, message, score, note }
+    };
     let mut message = match Message::decode(task.raw.clone()) {
         Ok(message) => message,
         Err(error) => {
@@ -240,8 +256,10 @@ fn settle(
             return settled("archive", envelope, now_s);
         }
     };
-    if task.crashes < CRASHES_FREE {
-        return settled("crash", message, 0);
+    if task.is_cancelled || task.crashes < CRASHES_FREE {
+        // Of a crash it is kept only if somebody cancels the attempt at this moment.
+        let outcome = if task.is_cancelled { "withdraw" } else { "crash" };
+        return settled(outcome, message.cancelled("its worker vanished"), now_s);
     }
     message.error = format!("worker vanished while running the task, {} times", task.crashes + 1);
     message.last_failed_s = now_s;

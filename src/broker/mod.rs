@@ -6,6 +6,7 @@
 //!
 //! Not here: Kubernetes, metrics, and what becomes of a failed attempt.
 
+mod cancel;
 mod claim;
 mod clock;
 mod connection;
@@ -13,9 +14,11 @@ mod endpoint;
 mod enqueue;
 mod entry;
 mod error;
+mod expire;
 mod facts;
 mod finish;
 mod fire;
+mod history;
 mod inspect;
 mod keep;
 mod keys;
@@ -28,6 +31,7 @@ mod server;
 mod steer;
 mod wake;
 
+pub use cancel::{CancelThen, Cancelled};
 pub use claim::{ClaimRequest, Claimed, ClaimedTask, Extended, Owner};
 pub use connection::Broker;
 pub use endpoint::Endpoint;
@@ -37,6 +41,7 @@ pub use error::BrokerError;
 pub use facts::RedisFacts;
 pub use finish::{Finish, FinishOutcome, Finished};
 pub use fire::{FireRequest, FireVerdict};
+pub use history::{AttemptError, TaskHistory};
 pub use inspect::{Backlog, DayCount, Page, QueueSummary, TaskView};
 pub use keep::{ArchiveLimits, Cleaned, Forwarded, Recovered};
 pub(crate) use outage::Outage;

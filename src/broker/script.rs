@@ -69,6 +69,7 @@ impl Call {
 /// Pieces shared by scripts. They are put in front of a script's text before its hash is taken.
 mod include {
     pub(super) const OWNED: &str = include_str!("lua/include/owned.lua");
+    pub(super) const CANCELLED: &str = include_str!("lua/include/cancelled.lua");
     pub(super) const LEAVE: &str = include_str!("lua/include/leave.lua");
     pub(super) const LEDGER: &str = include_str!("lua/include/ledger.lua");
     pub(super) const LIVING: &str = include_str!("lua/include/living.lua");
@@ -89,15 +90,23 @@ scripts! {
     /// Take pending tasks under a lease.
     CLAIM = "claim_tasks.lua" + OWNED;
     /// Lengthen leases.
-    EXTEND = "extend_leases.lua" + OWNED;
+    EXTEND = "extend_leases.lua" + OWNED + CANCELLED;
     /// End attempts.
-    FINISH = "finish_attempts.lua" + OWNED + LEAVE;
+    FINISH = "finish_attempts.lua" + OWNED + LEAVE + CANCELLED;
     /// Store a handler's result.
     RESULT = "write_result.lua" + OWNED;
     /// Move due tasks to pending.
     FORWARD = "forward_tasks.lua";
     /// Read tasks whose lease is over.
-    EXPIRED = "read_expired.lua";
+    EXPIRED = "read_expired.lua" + OWNED + CANCELLED;
+    /// Read pending tasks that name a time to begin by.
+    UNSTARTED = "read_unstarted.lua";
+    /// Archive pending tasks nobody began in time.
+    EXPIRE = "expire_tasks.lua" + LEAVE;
+    /// Ask for an attempt to be stopped.
+    CANCEL = "cancel_task.lua" + OWNED;
+    /// Read which attempts are to be stopped.
+    CANCELS = "read_cancels.lua" + OWNED + CANCELLED;
     /// Delete what is past its time; repair what is stranded.
     CLEAN = "clean_queue.lua" + LEAVE;
     /// Become or stay a queue's keeper.

@@ -55,16 +55,6 @@ impl Broker {
         Ok(Waiter { connection, pending: QueueKeys::new(queue).pending(), queue: queue.clone() })
     }
 
-    /// Asks whoever runs a task to stop it. Only those who listen now hear it.
-    ///
-    /// # Errors
-    /// [`BrokerError::Command`].
-    pub async fn cancel(&self, id: &str) -> Result<(), BrokerError> {
-        let mut pipe = redis::pipe();
-        pipe.publish(CANCEL, id).ignore();
-        self.pipe("publish a cancellation", "*", &pipe).await
-    }
-
     /// Listens to cancellations on a connection of its own.
     ///
     /// # Errors

@@ -27,17 +27,20 @@ pub struct Keeper {
     owner: Owner,
     archive: ArchiveLimits,
     retry_delay: Arc<RetryDelay>,
+    on_expired: Option<Box<OnExpired>>,
 }
 
 /// How long a task waits that has crashed its workers too often.
 type RetryDelay = dyn Fn(&Message) -> Duration + Send + Sync;
+/// Is told how many tasks of a queue were archived because nobody had begun them in time.
+type OnExpired = dyn Fn(&QueueName, usize) + Send + Sync;
 
 impl Keeper {
     /// A keeper of these queues; `owner` tells this process from all others.
     #[must_use]
     pub fn new(broker: Broker, queues: Vec<QueueName>, owner: Owner) -> Self {
         let retry_delay = Arc::new(|task: &Message| default_retry_delay(task.retried, fastrand::u32(..)));
-        Self { broker, queues, owner, archive: ArchiveLimits::default(), retry_delay }
+        Self { broker, queues, owner, archive: ArchiveLimits::default(), retry_delay, on_expired: None }
     }
 
     /// How much of each queue's archive is kept. Default as asynq: 10,000 tasks for 90 days.
@@ -51,6 +54,13 @@ impl Keeper {
     #[must_use]
     pub fn retry_delay(mut self, delay: impl Fn(&Message) -> Duration + Send + Sync + 'static) -> Self {
         self.retry_delay = Arc::new(delay);
+        self
+    }
+
+    /// Calls `callback` with the number of a queue's tasks that were archived because nobody had begun them in time.
+    #[must_use]
+    pub fn on_expired(mut self, callback: impl Fn(&QueueName, usize) + Send + Sync + 'static) -> Self {
+        self.on_expired = Some(Box::new(callback));
         self
     }
 

@@ -123,19 +123,33 @@ impl<'a> QueueKeeper<'a> {
     async fn recover(&mut self, now: Instant) -> Result<(), BrokerError> {
         let recovered = self.keeper.broker.recover(self.queue, &*self.keeper.retry_delay).await?;
         self.next_recover = if recovered.more { now } else { now + RECOVER_EVERY };
-        if recovered.requeued + recovered.retried + recovered.archived > 0 {
+        if recovered.requeued + recovered.retried + recovered.archived + recovered.cancelled > 0 {
             warn!(
                 queue.name = %self.queue,
                 requeued = recovered.requeued,
                 retried = recovered.retried,
                 archived = recovered.archived,
+                cancelled = recovered.cancelled,
                 "tasks came back from workers that no longer extend their leases"
             );
         }
         Ok(())
     }
 
+    /// Archives what nobody began in time, among the oldest tasks: a claim does the same with any.
+    async fn expire(&self) -> Result<(), BrokerError> {
+        let tasks = self.keeper.broker.expire_unstarted(self.queue).await?;
+        if tasks > 0 {
+            warn!(queue.name = %self.queue, tasks, "archived tasks that nobody had begun in time");
+            if let Some(on_expired) = &self.keeper.on_expired {
+                on_expired(self.queue, tasks);
+            }
+        }
+        Ok(())
+    }
+
     async fn clean(&mut self, now: Instant) -> Result<(), BrokerError> {
+        self.expire().await?;
         let cleaned = self.keeper.broker.clean(self.queue, self.keeper.archive, self.clean_from).await?;
         self.clean_from = cleaned.next_place;
         self.next_clean = if cleaned.more { now } else { now + CLEAN_EVERY };

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::broker::BrokerError;
 use crate::task::QueueNameError;
 
@@ -22,6 +24,16 @@ pub enum EnqueueError {
     TooFarAway {
         /// The delay asked for.
         seconds: u64,
+    },
+    /// It would have expired before it may start.
+    #[error(
+        "enqueue a task that is to begin before {expires} at {start}: it would never run; let it expire later"
+    )]
+    ExpiresBeforeStart {
+        /// The time by which it must have begun.
+        expires: Timestamp,
+        /// When it may start.
+        start: Timestamp,
     },
     /// The message is larger than what Redis stores under one key.
     #[error("enqueue a task of {bytes} bytes: Redis holds at most {limit} bytes in one value")]
@@ -60,6 +72,7 @@ impl EnqueueError {
             Self::BlankId => "BlankId",
             Self::Queue(_) => "InvalidQueueName",
             Self::TooFarAway { .. } => "TooFarAway",
+            Self::ExpiresBeforeStart { .. } => "ExpiresBeforeStart",
             Self::TooLarge { .. } => "TaskTooLarge",
             Self::Conflict { .. } => "Conflict",
             Self::Broker { source, .. } => source.reason(),

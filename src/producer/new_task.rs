@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::EnqueueError;
 use crate::broker::{MESSAGE_BYTES_MAX, NewTask};
-use crate::task::{DEFAULT_MAX_RETRY, DEFAULT_QUEUE, DEFAULT_TIMEOUT_S, Message, QueueName};
+use crate::task::{DEFAULT_MAX_RETRY, DEFAULT_QUEUE, DEFAULT_TIMEOUT_S, EXPIRES_HEADER, Message, QueueName};
 
 /// A task to enqueue. Whatever is not said has asynq's default.
 ///
@@ -27,6 +27,7 @@ pub struct Task {
     retention: Duration,
     headers: BTreeMap<String, String>,
     start: Start,
+    expires: Option<Start>,
 }
 
 #[derive(Clone, Copy)]
@@ -51,6 +52,7 @@ impl Task {
             retention: Duration::ZERO,
             headers: BTreeMap::new(),
             start: Start::Now,
+            expires: None,
         }
     }
 
@@ -130,6 +132,25 @@ impl Task {
         self
     }
 
+    /// Archives it, with the reason as its error, unless a worker has begun it by then. Default: it waits for ever.
+    /// Replaces an earlier [`expires_in`](Self::expires_in).
+    ///
+    /// Stored in whole seconds, rounded up, as the header [`EXPIRES_HEADER`](crate::task::EXPIRES_HEADER). What counts
+    /// is that no attempt was spent: one that was put off, or handed back by a worker that stopped, still expires;
+    /// one that has failed does not. Workers of ours and whatever keeps the queue see to it; Go workers do not.
+    #[must_use]
+    pub fn expires_at(mut self, time: Timestamp) -> Self {
+        self.expires = Some(Start::At(time));
+        self
+    }
+
+    /// The same, counted from when it is enqueued. Replaces an earlier [`expires_at`](Self::expires_at).
+    #[must_use]
+    pub fn expires_in(mut self, time: Duration) -> Self {
+        self.expires = Some(Start::After(time));
+        self
+    }
+
     /// The type it was made with.
     #[must_use]
     pub fn kind(&self) -> &str {
@@ -153,7 +174,8 @@ impl Task {
             Some(id) => id.clone(),
             None => uuid::Uuid::new_v4().to_string(),
         };
-        let due = self.due(now)?;
+        let due = moment(self.start, now)?.filter(|start| *start > now);
+        let expires = self.expires_s(now, due)?;
         let mut message = Message {
             kind: self.kind.clone(),
             payload: self.payload.clone(),
@@ -168,6 +190,11 @@ impl Task {
         };
         if !self.headers.is_empty() {
             message.set_headers(self.headers.clone());
+        }
+        if let Some(expires) = expires {
+            let mut headers = self.headers.clone();
+            headers.insert(EXPIRES_HEADER.to_owned(), expires.to_string());
+            message.set_headers(headers);
         }
         let bytes = prost::Message::encoded_len(&message);
         if bytes > MESSAGE_BYTES_MAX {
@@ -184,16 +211,28 @@ impl Task {
         }
     }
 
-    fn due(&self, now: Timestamp) -> Result<Option<Timestamp>, EnqueueError> {
-        let start = match self.start {
-            Start::Now => return Ok(None),
-            Start::At(start) => start,
-            Start::After(delay) => SignedDuration::try_from(delay)
-                .ok()
-                .and_then(|delay| now.checked_add(delay).ok())
-                .ok_or(EnqueueError::TooFarAway { seconds: delay.as_secs() })?,
+    /// The second by which it must have begun, which is after its start.
+    fn expires_s(&self, now: Timestamp, due: Option<Timestamp>) -> Result<Option<i64>, EnqueueError> {
+        let Some(expires) = self.expires.map(|expires| moment(expires, now)).transpose()?.flatten() else {
+            return Ok(None);
         };
-        Ok((start > now).then_some(start))
+        let start = due.unwrap_or(now);
+        if expires <= start {
+            return Err(EnqueueError::ExpiresBeforeStart { expires, start });
+        }
+        Ok(Some(expires.as_second() + i64::from(expires.subsec_nanosecond() > 0)))
+    }
+}
+
+fn moment(start: Start, now: Timestamp) -> Result<Option<Timestamp>, EnqueueError> {
+    match start {
+        Start::Now => Ok(None),
+        Start::At(time) => Ok(Some(time)),
+        Start::After(delay) => SignedDuration::try_from(delay)
+            .ok()
+            .and_then(|delay| now.checked_add(delay).ok())
+            .map(Some)
+            .ok_or(EnqueueError::TooFarAway { seconds: delay.as_secs() }),
     }
 }
 
@@ -276,6 +315,21 @@ mod tests {
         assert_eq!(due(Task::new("t", None).at(later)), Some(later));
         assert_eq!(due(Task::new("t", None).after(Duration::from_secs(5))), Some(later));
         assert_eq!(due(Task::new("t", None).at(later).after(Duration::ZERO)), None);
+    }
+
+    #[test]
+    fn a_time_to_begin_by_is_a_header_in_whole_seconds() {
+        let header = |task: Task| message_of(task).header(EXPIRES_HEADER).map(str::to_owned);
+        let in_s = |seconds: i64| Some((now().as_second() + seconds).to_string());
+        assert_eq!(header(Task::new("t", None)), None);
+        assert_eq!(header(Task::new("t", None).expires_in(Duration::from_millis(1500))), in_s(2));
+        assert_eq!(header(Task::new("t", None).expires_at(now() + SignedDuration::from_secs(9))), in_s(9));
+        let both = Task::new("t", None).header("a", "b").expires_in(Duration::from_secs(1));
+        assert_eq!(message_of(both).header_map().len(), 2);
+        let reason = |task: Task| task.to_message(now()).expect_err("refused").reason();
+        assert_eq!(reason(Task::new("t", None).expires_at(now())), "ExpiresBeforeStart");
+        let late = Task::new("t", None).after(Duration::from_secs(60)).expires_in(Duration::from_secs(60));
+        assert_eq!(reason(late), "ExpiresBeforeStart");
     }
 
     #[test]

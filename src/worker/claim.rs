@@ -257,7 +257,8 @@ impl Claimer {
         };
         let renewed = |(mut task, verdict): (ClaimedTask, Extended)| match verdict {
             Extended::Lost => None,
-            Extended::Until(end) => {
+            // The next extension tells of a cancellation again.
+            Extended::Until(end) | Extended::Cancelled(end, _) => {
                 task.leased_until = end;
                 Some(task)
             }

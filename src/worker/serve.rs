@@ -182,6 +182,8 @@ impl Worker {
     fn start_keeper(&mut self, keeper: Option<Keeper>) {
         let Some(keeper) = keeper else { return };
         let shared = Arc::clone(&self.shared);
+        let told = Arc::clone(&self.shared);
+        let keeper = keeper.on_expired(move |queue, tasks| told.expired(queue, tasks));
         let keeper = keeper.retry_delay(move |task: &Message| {
             let vanished = HandlerError::msg("worker vanished while running the task");
             shared.policy.delay(&vanished, task, &mut String::new())

@@ -81,7 +81,7 @@ impl Server {
             heartbeat: Duration::from_secs(5),
             keeps: true,
             archive: ArchiveLimits::default(),
-            policy: Policy { retry_delay: None, is_failure: None, on_error: None },
+            policy: Policy { retry_delay: None, is_failure: None, on_error: None, retries_cancelled: false },
             events: None,
             host: None,
         }
@@ -220,7 +220,8 @@ impl Builder {
         self
     }
 
-    /// Calls `callback` with each failed attempt, before it is decided what becomes of the task.
+    /// Calls `callback` with each failed attempt, before it is decided what becomes of the task. A snooze and a
+    /// cancellation are no failures.
     ///
     /// A panic in it is told in the task's error text.
     #[must_use]
@@ -229,6 +230,17 @@ impl Builder {
         callback: impl Fn(&Context, &Task, &HandlerError) + Send + Sync + 'static,
     ) -> Self {
         self.policy.on_error = Some(Box::new(callback));
+        self
+    }
+
+    /// Whether a task that is cancelled through asynq's tools has failed and is retried, as with asynq's own workers.
+    ///
+    /// Default: no. A cancelled task is archived with the text "cancelled by request", which counts as no failure.
+    /// Who cancels with [`Broker::cancel_task`] or `cronmill task cancel` says itself what is wanted. A handler that
+    /// succeeds nevertheless, skips retries or revokes has its way in any case.
+    #[must_use]
+    pub fn retry_cancelled(mut self, retries: bool) -> Self {
+        self.policy.retries_cancelled = retries;
         self
     }
 

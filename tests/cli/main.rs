@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 pub mod support;
 
+mod attempts;
 mod cron;
 mod help;
 mod next;

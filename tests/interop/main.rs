@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 pub mod support;
 
+mod attempts;
 mod counts;
 mod crash;
 mod from_go;

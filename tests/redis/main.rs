@@ -3,5 +3,6 @@
 #[path = "../support/mod.rs"]
 pub mod support;
 
+mod attempts;
 mod broker;
 mod schedule;

@@ -78,7 +78,7 @@ def runner():
 
 
 def peers():
-    for module in sorted((ROOT / "tests").glob("*/go.mod")):
+    for module in sorted([*(ROOT / "tests").glob("*/go.mod"), *(ROOT / "examples").glob("*/go.mod")]):
         name = module.parent.name
         yield Step(f"{name}: format", ("sh", "-c", 'test -z "$(gofmt -l . | tee /dev/stderr)"'), cwd=module.parent)
         yield Step(f"{name}: vet", ("go", "vet", "./..."), cwd=module.parent)
@@ -104,7 +104,7 @@ SETTINGS = {
     "docs": Target(needs=(*REDIS, "go", "python3")),
     "figures": Target(needs=(*REDIS, "python3")),
     "firing": Target(needs=(*REDIS, "go", "faketime")),
-    "handlers": Target(needs=(*REDIS, "sqlite3", "python3")),
+    "handlers": Target(needs=(*REDIS, "sqlite3", "python3", "openssl")),
     "interop": Target(needs=(*REDIS, "go")),
     "schedule": Target(needs=("go",)),
     "support": Target(needs=(*REDIS, "openssl")),

@@ -382,7 +382,7 @@ async fn a_finish_of_a_task_that_was_taken_away_is_discarded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cancelled_task_fails_and_is_retried() {
+async fn a_cancelled_task_fails_and_is_retried_where_the_worker_is_told_so() {
     let (redis, q) = (RedisServer::start(), queue("q"));
     let broker = redis.broker().await;
     for id in ["stubborn", "obedient", "skips"] {
@@ -401,7 +401,8 @@ async fn a_cancelled_task_fails_and_is_retried() {
             _ => std::future::pending().await,
         }
     };
-    let settings = builder(&broker, &q).concurrency(3).cancel_grace(Duration::from_millis(50));
+    let settings =
+        builder(&broker, &q).concurrency(3).cancel_grace(Duration::from_millis(50)).retry_cancelled(true);
     let worker = Worker::start(settings, handler);
     until("all run", || worker.stats.running() == 3).await;
     until("all have ended", || {

@@ -1,14 +1,21 @@
--- finish_attempts: end attempts: done, complete, retry, archive, requeue (front) or crash (back of the queue).
+-- finish_attempts: end attempts: done, complete, retry, archive, requeue (front), crash (back of the queue),
+--   snooze (later, no failure) or withdraw (archived, no failure: cancelled or expired).
 -- KEYS[1] list active   KEYS[2] zset lease   KEYS[3] list pending   KEYS[4] zset retry   KEYS[5] zset archived
 -- KEYS[6] zset completed   KEYS[7] int processed   KEYS[8] int failed   KEYS[9] int processed today   KEYS[10] int failed today
+-- KEYS[11] zset scheduled
 -- ARGV[1] string task-key prefix   ARGV[2] int now, Unix ns   ARGV[3] int end of today's counters, Unix s
 -- ARGV[4] string owner, or '' for whoever finds the leases run out
 -- ARGV[5..] per attempt: string id, int lease end it is said to have, string outcome, string unique key or '',
---   and unless it is done, requeue or crash: bytes message, int score, 1 when it counts as a failure
+--   unless it is done: bytes message (of requeue, crash and snooze: as it stands if it was cancelled);
+--   unless it is done, requeue or crash: int score, 1 when it counts as a failure; and of retry, archive, withdraw
+--   and snooze: string record of the error, or reason of the snooze, '' for none
 -- Returns: stored when every attempt was; else an array, per attempt 1 (stored), 0 (no longer theirs, nothing changed)
 --   or an error text (nothing changed)
 local call, prefix, owner, lease = redis.call, ARGV[1], ARGV[4], KEYS[2]
-local KEEPS_MESSAGE = {complete = 'completed', retry = 'retry', archive = 'archived'}
+local KEEPS_MESSAGE = {complete = 'completed', retry = 'retry', archive = 'archived', withdraw = 'archived'}
+local ARGUMENTS = {done = 4, requeue = 5, crash = 5, complete = 7, retry = 8, archive = 8, withdraw = 8, snooze = 8}
+-- What a cancel turns other ends into: a failure of its own is an attempt's last, the rest is withdrawn.
+local CANCELLED = {retry = 'archive', requeue = 'withdraw', crash = 'withdraw', snooze = 'withdraw'}
 local processed, failed, stored = 0, 0, 0
 local ended, gone = {}, {}
 
@@ -27,21 +34,39 @@ end
 -- The one write that can fail goes first, so a failure leaves the attempt as it was.
 local function enter(outcome, id, score)
   if outcome == 'retry' then return redis.pcall('ZADD', KEYS[4], score, id) end
-  if outcome == 'archive' then return redis.pcall('ZADD', KEYS[5], score, id) end
+  if outcome == 'archive' or outcome == 'withdraw' then return redis.pcall('ZADD', KEYS[5], score, id) end
   if outcome == 'complete' then return redis.pcall('ZADD', KEYS[6], score, id) end
   if outcome == 'requeue' then return redis.pcall('RPUSH', KEYS[3], id) end
+  if outcome == 'snooze' then return redis.pcall('ZADD', KEYS[11], score, id) end
   return redis.pcall('LPUSH', KEYS[3], id)
 end
 
 local function settle(task, id, outcome, unique, message)
   if KEEPS_MESSAGE[outcome] then
     call('HSET', task, 'state', KEEPS_MESSAGE[outcome], 'msg', message)
-    call('HDEL', task, 'cronmill_lease', 'cronmill_crashes', 'pending_since')
-    if outcome == 'complete' then unlock(unique, id) end
+    call('HDEL', task, 'cronmill_lease', 'cronmill_crashes', 'cronmill_cancel', 'pending_since')
+    if outcome == 'complete' or outcome == 'withdraw' then unlock(unique, id) end
+  elseif outcome == 'snooze' then
+    call('HSET', task, 'state', 'scheduled')
+    call('HDEL', task, 'cronmill_lease', 'cronmill_crashes', 'cronmill_cancel', 'pending_since')
   else
     call('HSET', task, 'state', 'pending', 'pending_since', ARGV[2])
-    call('HDEL', task, 'cronmill_lease')
-    if outcome == 'crash' then call('HINCRBY', task, 'cronmill_crashes', '1') end
+    call('HDEL', task, 'cronmill_lease', 'cronmill_cancel')
+    if outcome == 'crash' then redis.pcall('HINCRBY', task, 'cronmill_crashes', '1') end
+  end
+end
+
+-- The last ten errors stand in a ring: what is kept is bounded, and writing one costs the same whatever there is.
+-- Whatever somebody else wrote into these fields, the attempt ends.
+local function remember(task, outcome, record, score)
+  if outcome == 'snooze' then
+    redis.pcall('HINCRBY', task, 'cronmill_snoozes', '1')
+    call('HSET', task, 'cronmill_snoozed', score .. '|' .. record)
+  elseif record ~= '' then
+    local n = redis.pcall('HINCRBY', task, 'cronmill_errors', '1')
+    if type(n) == 'number' then
+      call('HSET', task, 'cronmill_error:' .. n % 10, '1|' .. n .. '|' .. record)
+    end
   end
 end
 
@@ -51,18 +76,26 @@ local function finish(a, outcome)
   local is_theirs, revoked = owned(task, score, owner)
   if owner == '' then is_theirs = score == said end
   if not is_theirs or ended[id] then return 0 end
-  if revoked and outcome ~= 'complete' then outcome = 'done' end
+  local at, record = ARGV[a + 5], ARGUMENTS[outcome] == 8 and ARGV[a + 7]
+  local counts = ARGV[a + 6] == '1'
+  if revoked and outcome ~= 'complete' then
+    outcome, record = 'done', nil
+  elseif CANCELLED[outcome] and cancelled(task, score) == 'stop' then
+    record = outcome == 'retry' and record
+    outcome, at = CANCELLED[outcome], string.sub(ARGV[2], 1, -10)
+  end
   if outcome == 'done' then
     unlock(ARGV[a + 3], id)
     gone[#gone + 1] = task
   else
-    local entered = enter(outcome, id, ARGV[a + 5])
+    local entered = enter(outcome, id, at)
     if type(entered) == 'table' and entered.err then return entered.err end
     settle(task, id, outcome, ARGV[a + 3], ARGV[a + 4])
+    if record then remember(task, outcome, record, at) end
   end
   stored = stored + 1
   ended[id], ended[stored] = true, id
-  local has_failed = ARGV[a + 6] == '1' and (outcome == 'retry' or outcome == 'archive')
+  local has_failed = counts and (outcome == 'retry' or outcome == 'archive')
   if has_failed then failed = failed + 1 end
   if has_failed or outcome == 'done' or outcome == 'complete' then processed = processed + 1 end
   return 1
@@ -82,7 +115,7 @@ while a <= last do
   local outcome = ARGV[a + 2]
   n = n + 1
   verdicts[n] = finish(a, outcome)
-  a = a + (KEEPS_MESSAGE[outcome] and 7 or 4)
+  a = a + ARGUMENTS[outcome]
 end
 if stored > 0 then
   leave_together(KEYS[1], ended)

@@ -55,6 +55,12 @@ pub(in crate::cli) struct EnqueueArgs {
     /// Start it so long from now, as in 90s 5m 2h 7d.
     #[arg(long = "in", id = "after", value_name = "DURATION", value_parser = parse_duration)]
     after: Option<Duration>,
+    /// Archive it unless a worker has begun it by this time, RFC 3339. [default: it waits for ever]
+    #[arg(long, value_name = "TIME", value_parser = parse_timestamp, conflicts_with = "expires_in")]
+    expires_at: Option<Timestamp>,
+    /// The same, so long from now, as in 90s 5m 2h 7d.
+    #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
+    expires_in: Option<Duration>,
     #[command(flatten, next_help_heading = "Connection")]
     connection: ConnectionArgs,
 }
@@ -158,6 +164,12 @@ impl EnqueueArgs {
         }
         if let Some(deadline) = self.deadline {
             task = task.deadline(deadline.seen_at(now));
+        }
+        if let Some(time) = self.expires_at {
+            task = task.expires_at(time);
+        }
+        if let Some(time) = self.expires_in {
+            task = task.expires_in(time);
         }
         match (self.at, self.after) {
             (Some(at), _) => task.at(at),

@@ -8,3 +8,9 @@ local function owned(task, score, owner)
   if held == ours then return true, false end
   return held == ours .. ' revoked', string.sub(held, -8) == ' revoked'
 end
+
+-- Who holds an attempt, of what the claim wrote and the lease's score; nil when that is about another lease.
+local function holder(held, score)
+  if not held or not score or string.sub(held, 1, #score + 1) ~= score .. ' ' then return nil end
+  return (string.gsub(string.sub(held, #score + 2), ' revoked$', ''))
+end
