@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::claim::Owner;
 use super::keys::QueueKeys;
 use super::reply::ceil_s;
+use super::unique::lock_in;
 use super::{Broker, BrokerError, script};
 use crate::task::{Message, QueueName};
 
@@ -111,13 +112,12 @@ impl Broker {
         let keys = QueueKeys::new(queue);
         let now = self.now();
         let day = now.strftime("%Y-%m-%d").to_string();
-        let locks = keys.unique_prefix();
         let mut verdicts = Vec::with_capacity(endings.len());
         for chunk in endings.chunks(FINISHES_PER_CALL) {
             let mut call = script::FINISH.prepare_invoke();
             call.key(keys.active()).key(keys.lease()).key(keys.pending()).key(keys.retry());
             call.key(keys.archived()).key(keys.completed()).key(keys.processed()).key(keys.failed());
-            call.key(keys.processed_on(&day)).key(keys.failed_on(&day));
+            call.key(keys.processed_on(&day)).key(keys.failed_on(&day)).key(keys.locks());
             call.arg(keys.task_prefix()).arg(now.as_nanosecond().to_string());
             call.arg((now + DAY_COUNTERS_LIFE).as_second());
             for ending in chunk {
@@ -125,8 +125,7 @@ impl Broker {
                     Holder::Owner(owner) => (owner.as_str(), 0),
                     Holder::Expired(lease) => ("", lease),
                 };
-                // A lock of another queue would be another slot: not ours to release.
-                let lock = Some(ending.unique_key).filter(|key| key.starts_with(&locks)).unwrap_or("");
+                let lock = lock_in(keys, ending.unique_key);
                 call.arg(ending.id).arg(owner).arg(lease).arg(ending.outcome).arg(ending.message.as_ref());
                 call.arg(ending.score).arg(u8::from(ending.counts_as_failure)).arg(lock);
             }

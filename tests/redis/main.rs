@@ -4,4 +4,7 @@
 pub mod support;
 
 mod broker;
+mod field;
+mod groups;
 mod schedule;
+mod unique;

@@ -1,12 +1,13 @@
 -- claim_tasks: move the oldest pending tasks to active under a lease, and note what was given to whom.
 -- KEYS[1] list pending   KEYS[2] list active   KEYS[3] zset lease   KEYS[4] string paused
--- KEYS[5] string cordon of this owner   KEYS[6] string receipt of this owner
+-- KEYS[5] string cordon of this owner   KEYS[6] string receipt of this owner   KEYS[7] zset locks
 -- ARGV[1] string task-key prefix   ARGV[2] string owner   ARGV[3] int sequence of this request
 -- ARGV[4] int tasks at most   ARGV[5] int lease, s   ARGV[6] int message bytes at most   ARGV[7] int receipt life, s
 -- Returns: array: status (tasks, empty, paused, cordoned), ids dropped because they had no task,
 --   then per task: id, message, pending since (ns or ''), crashes, revoked (0 or 1), lease end (Unix s)
 local function fields(task)
-  return redis.call('HMGET', task, 'msg', 'pending_since', 'cronmill_crashes', 'cronmill_revoked', 'state')
+  return redis.call('HMGET', task, 'msg', 'pending_since', 'cronmill_crashes', 'cronmill_revoked', 'state', 'unique_key',
+    'cronmill_lock')
 end
 
 local function add(reply, id, field, lease_end)
@@ -59,6 +60,8 @@ for i = #ids, 1, -1 do
     add(reply, id, field, lease_end)
     redis.call('HSET', task, 'state', 'active', 'cronmill_owner', ARGV[2], 'cronmill_lease', lease_end)
     if field[2] then redis.call('HDEL', task, 'pending_since') end
+    -- Another program's lock: from now on it is kept while the task lives.
+    if field[6] and not field[7] then redis.call('ZADD', KEYS[7], 'NX', clock[1], id) end
   end
 end
 redis.call('RPOP', KEYS[1], seen)

@@ -1,6 +1,7 @@
 -- finish_attempts: end attempts: done, complete, retry, archive, requeue (front) or crash (back of the queue).
 -- KEYS[1] list active   KEYS[2] zset lease   KEYS[3] list pending   KEYS[4] zset retry   KEYS[5] zset archived
 -- KEYS[6] zset completed   KEYS[7] int processed   KEYS[8] int failed   KEYS[9] int processed today   KEYS[10] int failed today
+-- KEYS[11] zset locks
 -- ARGV[1] string task-key prefix   ARGV[2] int now, Unix ns   ARGV[3] int end of today's counters, Unix s
 -- ARGV[4..] per attempt: string id, string owner or '' , int lease end it must have when no owner is given,
 --   string outcome, bytes message, int score, 1 when it counts as a failure, string unique key or ''
@@ -26,7 +27,7 @@ local STATES = {retry = 'retry', archive = 'archived', complete = 'completed', r
 local function settle(task, id, outcome, message, unique)
   if outcome == 'done' then
     gone[#gone + 1] = task
-    return unlock(unique, id)
+    return unlock(unique, id, KEYS[11])
   end
   if outcome == 'requeue' or outcome == 'crash' then
     redis.call('HSET', task, 'state', 'pending', 'pending_since', ARGV[2])
@@ -35,7 +36,9 @@ local function settle(task, id, outcome, message, unique)
   else
     redis.call('HSET', task, 'state', STATES[outcome], 'msg', message)
     redis.call('HDEL', task, 'cronmill_owner', 'cronmill_lease', 'cronmill_crashes')
-    if outcome == 'complete' then unlock(unique, id) end
+    -- A task that was given up is not going to run, so it keeps no other from running.
+    if outcome == 'archive' and unique == '' then unique = redis.call('HGET', task, 'unique_key') end
+    if outcome ~= 'retry' then unlock(unique, id, KEYS[11]) end
   end
 end
 

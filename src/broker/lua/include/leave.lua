@@ -7,6 +7,9 @@ local function leave_list(list, id)
   return redis.call('LREM', list, near_head and 1 or -1, id)
 end
 
-local function unlock(key, id)
-  if key and key ~= '' and redis.pcall('GET', key) == id then redis.call('DEL', key) end
+-- Who has no `locks` at hand leaves it to the keeper to forget the id there.
+local function unlock(key, id, locks)
+  if not key or key == '' then return end
+  if redis.pcall('GET', key) == id then redis.call('DEL', key) end
+  if locks then redis.call('ZREM', locks, id) end
 end
