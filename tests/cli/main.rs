@@ -4,6 +4,7 @@
 pub mod support;
 
 mod cron;
+mod groups;
 mod help;
 mod next;
 mod queue;
