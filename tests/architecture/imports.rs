@@ -17,7 +17,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("scheduler", &["task", "schedule", "broker", "telemetry", "shutdown"]),
     ("keeper", &["task", "broker", "telemetry", "shutdown"]),
     ("scaling", &["task"]),
-    ("worker", &["task", "broker", "keeper", "telemetry", "shutdown"]),
+    ("worker", &["task", "broker", "producer", "keeper", "telemetry", "shutdown"]),
     ("handlers", &["task", "worker"]),
     (
         "local",

@@ -6,6 +6,7 @@ pub mod support;
 mod attempts;
 mod drain;
 mod fixture;
+mod groups;
 mod keeping;
 mod outage;
 mod producing;
