@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
-use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError, ScriptInvocation,
-};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult};
 use redis::{ServerErrorKind, TlsCertificates};
 
 use super::clock::Clock;
 use super::enqueue::Registered;
 use super::error::Doing;
+use super::script::Call;
 use super::{BrokerError, Endpoint};
 
 /// Oldest Redis that has all the commands the scripts use.
@@ -23,6 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest pause between two attempts to connect again.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// What Redis answers when it does not know a script, as after its start.
+const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
 /// Requests that may be on their way at once before callers wait.
 const PIPELINE: usize = 1000;
 
@@ -129,9 +130,16 @@ impl Broker {
         &self,
         doing: &'static str,
         queue: &str,
-        script: &ScriptInvocation<'_>,
+        call: &Call,
     ) -> Result<T, BrokerError> {
-        script.invoke_async(&mut self.link()).await.doing(doing, queue)
+        let mut link = self.link();
+        let mut answer = call.command().query_async(&mut link).await;
+        if answer.as_ref().is_err_and(|error: &RedisError| error.kind() == NO_SCRIPT) {
+            let loaded: RedisResult<String> = call.loading().query_async(&mut link).await;
+            loaded.doing(doing, queue)?;
+            answer = call.command().query_async(&mut link).await;
+        }
+        answer.doing(doing, queue)
     }
 
     /// Runs plain commands in one round trip.

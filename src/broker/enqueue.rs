@@ -137,7 +137,7 @@ impl Broker {
         const DOING: &str = "store tasks";
         let keys = QueueKeys::new(queue);
         let now = self.now();
-        let mut call = script::ENQUEUE.prepare_invoke();
+        let mut call = script::ENQUEUE.call();
         call.key(keys.pending()).key(keys.scheduled()).key(keys.groups()).key(keys.locks());
         call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(now.as_nanosecond().to_string());
         for (message, due, lock_for) in tasks {
@@ -175,7 +175,7 @@ impl Broker {
 
 /// Adds what scripts that store a task ask for.
 pub(super) fn add_task(
-    call: &mut redis::ScriptInvocation<'_>,
+    call: &mut script::Call,
     keys: QueueKeys<'_>,
     now: Timestamp,
     message: &Message,

@@ -4,7 +4,7 @@
 //! call may be repeated: a reply lost on the way never loses, doubles or strands a task. No script works on
 //! more than a bounded number of tasks, so none holds Redis for long.
 //!
-//! Not here: Kubernetes, metrics, and any decision about when to retry.
+//! Not here: Kubernetes, metrics, and what becomes of a failed attempt.
 
 mod claim;
 mod clock;
@@ -21,6 +21,7 @@ mod group_list;
 mod inspect;
 mod keep;
 mod keys;
+mod outage;
 mod pause;
 mod reply;
 mod script;
@@ -41,6 +42,7 @@ pub use fire::{FireRequest, FireVerdict};
 pub use group::{GroupLimits, GroupSummary, Looked, SET_TASKS_MAX, SetFinish, SetFinished, SetKey, TakenSet};
 pub use inspect::{Backlog, DayCount, Page, QueueSummary, TaskView};
 pub use keep::{ArchiveLimits, Cleaned, Forwarded, Recovered};
+pub(crate) use outage::Outage;
 pub use pause::{PauseNote, PauseState, Resumed};
 pub use server::LiveServer;
 pub use steer::{Deleted, Ran};

@@ -21,8 +21,8 @@ use super::aggregate::{AggregationSet, AnyAggregator};
 use super::error::panic_text;
 use super::group_finish::Ending;
 use super::shared::Shared;
-use crate::broker::{BrokerError, GroupLimits, SetFinish, SetFinished, SetKey, TakenSet};
-use crate::keeper::Outage;
+use crate::broker::{BrokerError, GroupLimits, Outage, SetFinish, SetFinished, SetKey, TakenSet};
+use crate::causes::on_one_line;
 use crate::producer::Task;
 
 /// Sets that are aggregated at once.
@@ -237,7 +237,7 @@ impl Groups {
             biased;
             made = called => match made {
                 Ok(Ok(task)) => Outcome::Made(Box::new(task)),
-                Ok(Err(error)) => Outcome::Failed(error.to_string()),
+                Ok(Err(error)) => Outcome::Failed(on_one_line(error.as_ref())),
                 Err(panic) => Outcome::Failed(panic_text(panic.as_ref())),
             },
             () = self.keep_alive(queue, key) => Outcome::Lost,
@@ -272,7 +272,7 @@ impl Groups {
         };
         let new = match forced.to_message(home.broker.now()) {
             Ok(new) => new,
-            Err(error) => return Outcome::Failed(error.to_string()),
+            Err(error) => return Outcome::Failed(on_one_line(&error)),
         };
         let finish = SetFinish::new(key.to_owned(), &set.tasks, new);
         let ended = Ending::send(&self.endings, queue, finish);

@@ -7,8 +7,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
-use crate::broker::{BrokerError, SetFinish, SetFinished};
-use crate::keeper::Outage;
+use crate::broker::{BrokerError, Outage, SetFinish, SetFinished};
+use crate::causes::on_one_line;
 
 /// Sets taken up at once.
 pub(super) const ENDINGS_MAX: usize = 100;
@@ -74,7 +74,7 @@ async fn finish_part(shared: &Shared, queue: usize, part: Vec<Ending>, outage: &
         Err(_) => {
             for (finish, to) in finishes.into_iter().zip(answers) {
                 let alone = home.broker.finish_sets(&home.queues[queue], std::slice::from_ref(&finish)).await;
-                tell(to, alone.map(|mut verdicts| verdicts.remove(0)).map_err(|error| error.to_string()));
+                tell(to, alone.map(|mut verdicts| verdicts.remove(0)).map_err(|error| on_one_line(&error)));
             }
         }
     }

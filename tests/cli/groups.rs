@@ -80,8 +80,9 @@ async fn an_ended_unique_task_is_not_run_beside_the_one_that_took_its_place() {
     let owner = cronmill::broker::Owner::new("h", 1, "w");
     let task = stage.claim("default", &owner).await;
     let finish = cronmill::broker::Finish {
-        message: task.body.expect("it can be read"),
+        message: task.body.expect("it can be read").into(),
         outcome: cronmill::broker::FinishOutcome::Archive,
+        leased_until: task.leased_until,
     };
     let queue = cronmill::task::QueueName::new("default").expect("valid");
     stage.broker.finish(&queue, &owner, &[finish]).await.expect("Redis answers");

@@ -83,8 +83,9 @@ impl Field {
     pub(crate) async fn end(&self, sequence: u64, outcome: FinishOutcome) {
         let mut tasks = self.claim(sequence).await;
         assert_eq!(tasks.len(), 1);
-        let message: Message = tasks.remove(0).body.expect("it can be read");
-        let finishes = [Finish { message, outcome }];
+        let task = tasks.remove(0);
+        let message = task.body.expect("it can be read").into();
+        let finishes = [Finish { message, outcome, leased_until: task.leased_until }];
         let ended = self.broker.finish(&self.queue, &self.owner, &finishes).await.expect("Redis answers");
         assert_eq!(ended, [Finished::Stored]);
     }
