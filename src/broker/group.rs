@@ -20,7 +20,7 @@ use crate::task::{Message, QueueName};
 /// Most tasks of one aggregation set: taking and finishing one are single steps, which hold Redis for a moment only.
 pub const SET_TASKS_MAX: usize = 200;
 /// Sets one call takes or finishes.
-const SETS_PER_CALL: usize = 40;
+const SETS_PER_CALL: usize = 50;
 /// Groups one call looks at, about.
 const GROUPS_PER_CALL: usize = 50;
 /// Tasks read in one round trip.

@@ -28,7 +28,7 @@ use crate::producer::Task;
 /// Sets that are aggregated at once.
 const SETS_AT_ONCE: usize = 160;
 /// Sets asked for at once.
-const SETS_PER_LOOK: usize = 40;
+const SETS_PER_LOOK: usize = 50;
 /// How long a set stays ours without a sign of life.
 const LIFE: Duration = Duration::from_secs(60);
 /// How long a turn to look at a queue's groups lasts unless renewed, and how often it is.
@@ -201,7 +201,9 @@ impl Groups {
     /// Aggregates one set to its end.
     async fn run(self: Arc<Self>, queue: usize, taken: TakenSet, place: OwnedSemaphorePermit) {
         let TakenSet { group, key, tasks, unreadable } = taken;
-        self.quarantine(queue, &key, unreadable).await;
+        if !self.quarantine(queue, &key, unreadable).await {
+            return self.hold(queue, &key, FAILED_PAUSE_MIN).await;
+        }
         if tasks.is_empty() {
             return self.hold(queue, &key, Duration::ZERO).await;
         }
@@ -291,15 +293,28 @@ impl Groups {
         }
     }
 
-    async fn quarantine(&self, queue: usize, key: &str, unreadable: Vec<(String, bytes::Bytes, String)>) {
+    /// Archives what nobody can read; `false` when Redis did not take it: the set must not end with it inside.
+    async fn quarantine(
+        &self,
+        queue: usize,
+        key: &str,
+        unreadable: Vec<(String, bytes::Bytes, String)>,
+    ) -> bool {
         let home = &self.shared.home;
         for (id, raw, reason) in unreadable {
             match home.broker.quarantine_member(&home.queues[queue], key, &id, raw, &reason).await {
                 Ok(_) => warn!(task.id = %id, queue.name = %home.queues[queue], "task {id} cannot be read"),
-                // It stays in the set, which keeps it from being finished: the whole set is tried again.
-                Err(error) => debug!(reason = error.reason(), "an unreadable task is not archived: {error}"),
+                Err(error) => {
+                    warn!(
+                        reason = error.reason(),
+                        "an unreadable task is not archived: {}",
+                        on_one_line(&error)
+                    );
+                    return false;
+                }
             }
         }
+        true
     }
 
     /// Says when the set goes back; without an answer it goes back when its life is over.

@@ -112,6 +112,22 @@ async fn an_error_and_a_panic_keep_the_tasks_and_are_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_can_read_is_archived_and_the_rest_of_its_group_is_aggregated() {
+    let (redis, broker, client, q) = setup().await;
+    let log = Log::default();
+    put(&client, "g", "a").await;
+    let bad = Task::new("t", None).queue("q").group("g").id("bad");
+    client.enqueue(bad).await.expect("a new task");
+    redis.cli(["HSET", "asynq:{q}:t:bad", "msg", "nonsense"]);
+    let worker = Worker::start(aggregating(&broker, &q).aggregator(join), noting(&log));
+    crate::fixture::until("the rest is aggregated and run", || log.len() == 1).await;
+    assert_eq!(log.all(), ["joined a"]);
+    worker.stop().await;
+    assert_eq!(redis.cli(["ZRANGE", "asynq:{q}:archived", "0", "-1"]), "bad");
+    assert_eq!(redis.keys("asynq:{q}:t:*"), ["asynq:{q}:t:bad"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_group_holds_up_no_other() {
     let (_redis, broker, client, q) = setup().await;
     let log = Log::default();
