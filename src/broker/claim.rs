@@ -119,7 +119,7 @@ impl Broker {
         let lease_s = seconds(request.lease);
         let mut call = script::CLAIM.call();
         call.key(keys.pending()).key(keys.active()).key(keys.lease()).key(keys.paused());
-        call.key(keys.cordon(owner)).key(keys.receipt(owner));
+        call.key(keys.cordon(owner)).key(keys.receipt(owner)).key(keys.locks());
         call.arg(keys.task_prefix()).arg(owner).arg(request.sequence);
         call.arg(request.max.clamp(1, TASKS_PER_CLAIM)).arg(lease_s).arg(BYTES_PER_CLAIM);
         call.arg(lease_s + RECEIPT_MARGIN_S);
@@ -179,7 +179,7 @@ impl Broker {
 
 /// Whole seconds, at least one, rounded up: lease ends are whole seconds on the wire.
 pub(super) fn seconds(duration: Duration) -> u64 {
-    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
 /// First all ids, then for each in its place message, pending since, crashes, revoked.

@@ -9,6 +9,7 @@ use super::claim::Owner;
 use super::history::{cut, error_record};
 use super::keys::QueueKeys;
 use super::reply::ceil_s;
+use super::unique::lock_in;
 use super::{Broker, BrokerError, script};
 use crate::task::{Message, QueueName};
 
@@ -129,13 +130,13 @@ impl Broker {
         let keys = QueueKeys::new(queue);
         let now = self.now();
         let day = now.strftime("%Y-%m-%d").to_string();
-        let locks = keys.unique_prefix();
         let mut verdicts = Vec::with_capacity(endings.len());
         for chunk in endings.chunks(FINISHES_PER_CALL) {
             let mut call = script::FINISH.call();
             call.key(keys.active()).key(keys.lease()).key(keys.pending()).key(keys.retry());
             call.key(keys.archived()).key(keys.completed()).key(keys.processed()).key(keys.failed());
-            call.key(keys.processed_on(&day)).key(keys.failed_on(&day)).key(keys.scheduled());
+            call.key(keys.processed_on(&day)).key(keys.failed_on(&day));
+            call.key(keys.locks()).key(keys.scheduled());
             call.arg(keys.task_prefix()).arg(now.as_nanosecond().to_string());
             call.arg((now + DAY_COUNTERS_LIFE).as_second());
             call.arg(match holder {
@@ -143,8 +144,7 @@ impl Broker {
                 Holder::Expired => "",
             });
             for ending in chunk {
-                // A lock of another queue would be another slot: not ours to release.
-                let lock = Some(ending.unique_key).filter(|key| key.starts_with(&locks)).unwrap_or("");
+                let lock = lock_in(keys, ending.unique_key);
                 call.arg(ending.id).arg(ending.lease).arg(ending.outcome).arg(lock);
                 if ending.outcome != "done" {
                     call.arg(ending.message.as_ref());

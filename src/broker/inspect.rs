@@ -13,7 +13,7 @@ use super::{Broker, BrokerError, script};
 use crate::task::{Message, QueueName, State};
 
 /// Most tasks on one page.
-const PAGE_MAX: usize = 1000;
+pub(super) const PAGE_MAX: usize = 1000;
 /// Schedules looked at for a forecast.
 const FORECAST_ENTRIES: usize = 200;
 /// Groups whose sizes are read for a queue's summary; the rest is estimated from them.
@@ -249,7 +249,8 @@ impl Broker {
         Ok(names.into_iter().zip(counts.chunks_exact(2)).map(day).collect())
     }
 
-    /// One page of a queue's tasks in a state. Aggregating tasks need their group: see [`State::Aggregating`].
+    /// One page of a queue's tasks in a state; none of the aggregating ones, which stand in their groups: see
+    /// [`group_tasks`](Self::group_tasks).
     ///
     /// # Errors
     /// [`BrokerError::Command`].
@@ -265,21 +266,41 @@ impl Broker {
         if limit == 0 || state == State::Aggregating {
             return Ok(Vec::new());
         }
+        if !matches!(state, State::Pending | State::Active) {
+            return self.zset_tasks(queue, &keys.container(state), page).await;
+        }
+        // New ids are pushed on the left, so the oldest is the last.
         let (first, last) = (page.offset as i64, (page.offset + limit - 1) as i64);
         let mut pipe = redis::pipe();
-        let ids: Vec<(String, Option<i64>)> = match state {
-            State::Pending | State::Active => {
-                // New ids are pushed on the left, so the oldest is the last.
-                pipe.cmd("LRANGE").arg(keys.container(state)).arg(-last - 1).arg(-first - 1);
-                let (ids,): (Vec<Vec<u8>>,) = self.pipe(DOING, queue.as_str(), &pipe).await?;
-                ids.into_iter().rev().map(|id| (text(id), None)).collect()
-            }
-            _ => {
-                pipe.cmd("ZRANGE").arg(keys.container(state)).arg(first).arg(last).arg("WITHSCORES");
-                let (ids,): (Vec<(Vec<u8>, f64)>,) = self.pipe(DOING, queue.as_str(), &pipe).await?;
-                ids.into_iter().map(|(id, score)| (text(id), Some(score as i64))).collect()
-            }
-        };
+        pipe.cmd("LRANGE").arg(keys.container(state)).arg(-last - 1).arg(-first - 1);
+        let (ids,): (Vec<Vec<u8>>,) = self.pipe(DOING, queue.as_str(), &pipe).await?;
+        let ids: Vec<_> = ids.into_iter().rev().map(|id| (text(id), None)).collect();
+        self.all_views(queue, &ids).await
+    }
+
+    /// One page of the tasks whose ids stand in a zset, by their scores.
+    pub(super) async fn zset_tasks(
+        &self,
+        queue: &QueueName,
+        key: &str,
+        page: Page,
+    ) -> Result<Vec<TaskView>, BrokerError> {
+        let limit = page.limit.min(PAGE_MAX);
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut pipe = redis::pipe();
+        pipe.cmd("ZRANGE").arg(key).arg(page.offset).arg(page.offset + limit - 1).arg("WITHSCORES");
+        let (ids,): (Vec<(Vec<u8>, f64)>,) = self.pipe("list tasks", queue.as_str(), &pipe).await?;
+        let ids: Vec<_> = ids.into_iter().map(|(id, score)| (text(id), Some(score as i64))).collect();
+        self.all_views(queue, &ids).await
+    }
+
+    async fn all_views(
+        &self,
+        queue: &QueueName,
+        ids: &[(String, Option<i64>)],
+    ) -> Result<Vec<TaskView>, BrokerError> {
         let mut views = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(100) {
             views.extend(self.views(queue, chunk).await?);

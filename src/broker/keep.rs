@@ -96,6 +96,22 @@ impl Broker {
         Ok(taken == 1)
     }
 
+    /// Becomes or stays the worker that looks at this queue's groups; `false`: another one does.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`]; safe to repeat.
+    pub async fn take_aggregator_turn(
+        &self,
+        queue: &QueueName,
+        who: &Owner,
+        turn: Duration,
+    ) -> Result<bool, BrokerError> {
+        let mut call = script::KEEPER.key(QueueKeys::new(queue).aggregator());
+        call.arg(who.as_str()).arg(millis(turn));
+        let taken: i64 = self.run("take an aggregator's turn", queue.as_str(), &call).await?;
+        Ok(taken == 1)
+    }
+
     /// Moves tasks whose time has come, scheduled ones and retries, to pending.
     ///
     /// # Errors
@@ -106,7 +122,7 @@ impl Broker {
         let mut all = Forwarded { moved: 0, more: false, next_due: None };
         for source in [keys.scheduled(), keys.retry()] {
             let mut call = script::FORWARD.key(source);
-            call.key(keys.pending()).key(keys.groups());
+            call.key(keys.pending()).key(keys.groups()).key(keys.locks());
             call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(TASKS_PER_CALL);
             let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
             all.moved += usize::try_from(reply.int()?).unwrap_or(0);
@@ -168,7 +184,8 @@ impl Broker {
             .key(keys.active())
             .key(keys.lease())
             .key(keys.paused())
-            .key(keys.pause_note());
+            .key(keys.pause_note())
+            .key(keys.locks());
         call.arg(keys.task_prefix()).arg(TASKS_PER_CALL).arg(limits.tasks_max).arg(limits.age_max.as_secs());
         call.arg(place).arg(FOREIGN_GRACE_S);
         let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;

@@ -84,6 +84,11 @@ impl<'a> QueueKeys<'a> {
         self.asynq("g:")
     }
 
+    /// Zset of the keys of sets that are being aggregated, scored by when they go back to their groups.
+    pub(super) fn aggregation_sets(self) -> String {
+        self.asynq("aggregation_sets")
+    }
+
     pub(super) fn paused(self) -> String {
         self.asynq("paused")
     }
@@ -120,6 +125,15 @@ impl<'a> QueueKeys<'a> {
         self.asynq("unique:")
     }
 
+    /// The lock of unique tasks of a type with a payload; `digest` is empty when there is none.
+    pub(super) fn unique(self, kind: &str, digest: &str) -> String {
+        let mut key = self.unique_prefix();
+        key.push_str(kind);
+        key.push(':');
+        key.push_str(digest);
+        key
+    }
+
     /// The container that holds the ids of a state. Aggregating tasks are held per group, not here.
     pub(super) fn container(self, state: State) -> String {
         self.asynq(state.as_str())
@@ -143,6 +157,16 @@ impl<'a> QueueKeys<'a> {
     /// The process that keeps this queue at the moment.
     pub(super) fn keeper(self) -> String {
         self.ours("keeper")
+    }
+
+    /// Zset of unique tasks by when their locks are to be looked at again, in Unix s.
+    pub(super) fn locks(self) -> String {
+        self.ours("locks")
+    }
+
+    /// The worker that looks at this queue's groups at the moment.
+    pub(super) fn aggregator(self) -> String {
+        self.ours("aggregator")
     }
 
     /// Who paused the queue, why and until when.

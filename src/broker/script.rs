@@ -73,6 +73,8 @@ mod include {
     pub(super) const LEAVE: &str = include_str!("lua/include/leave.lua");
     pub(super) const LEDGER: &str = include_str!("lua/include/ledger.lua");
     pub(super) const LIVING: &str = include_str!("lua/include/living.lua");
+    pub(super) const LOCK: &str = include_str!("lua/include/lock.lua");
+    pub(super) const STORE: &str = include_str!("lua/include/store.lua");
     pub(super) const REVOKE: &str = include_str!("lua/include/revoke.lua");
 }
 
@@ -86,7 +88,7 @@ macro_rules! scripts {
 
 scripts! {
     /// Store new tasks.
-    ENQUEUE = "enqueue_tasks.lua";
+    ENQUEUE = "enqueue_tasks.lua" + LOCK + STORE;
     /// Take pending tasks under a lease.
     CLAIM = "claim_tasks.lua" + OWNED;
     /// Lengthen leases.
@@ -96,7 +98,7 @@ scripts! {
     /// Store a handler's result.
     RESULT = "write_result.lua" + OWNED;
     /// Move due tasks to pending.
-    FORWARD = "forward_tasks.lua";
+    FORWARD = "forward_tasks.lua" + LEAVE;
     /// Read tasks whose lease is over.
     EXPIRED = "read_expired.lua" + OWNED + CANCELLED;
     /// Read pending tasks that name a time to begin by.
@@ -120,9 +122,21 @@ scripts! {
     /// Publish a server and its running tasks.
     SERVER = "write_server.lua";
     /// Move a waiting task to pending.
-    RUN = "run_task.lua";
+    RUN = "run_task.lua" + LOCK;
     /// Delete a task that is not running.
     DELETE = "delete_task.lua" + LEAVE;
+    /// Keep the locks of unique tasks that live.
+    RENEW_LOCKS = "renew_locks.lua" + LEAVE + LOCK;
+    /// Take what is ripe in groups.
+    TAKE_SETS = "take_sets.lua";
+    /// Put a new task in the place of an aggregated set.
+    FINISH_SETS = "finish_sets.lua" + LEAVE + LOCK + STORE;
+    /// Say when aggregation sets go back to their groups.
+    HOLD_SETS = "hold_sets.lua";
+    /// Give aggregation sets back to their groups.
+    RECLAIM_SETS = "reclaim_sets.lua";
+    /// Archive an unreadable task of an aggregation set.
+    QUARANTINE_MEMBER = "quarantine_member.lua" + LEAVE;
     /// Write a schedule entry.
     PUT_ENTRY = "put_entry.lua" + LEDGER;
     /// Remove a schedule entry, or stop it from firing.

@@ -1,4 +1,6 @@
-//! `cronmill queue`: queues at a glance, pausing and resuming them.
+//! `cronmill queue`: queues at a glance, their groups, pausing and resuming them.
+
+mod groups;
 
 use clap::{Args, Subcommand};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -16,11 +18,13 @@ const AT_ONCE: usize = 16;
 /// What our pauses name as their source.
 const SOURCE: &str = "cli";
 
-/// Queues: list, pause, resume.
+/// Queues: list them and their groups, pause, resume.
 #[derive(Debug, Subcommand)]
 pub(super) enum QueueCommand {
     /// List the queues with their numbers.
     Ls(LsArgs),
+    /// List a queue's groups: tasks that wait to be made one task of.
+    Groups(groups::GroupsArgs),
     /// Keep workers from claiming a queue's tasks; what runs goes on.
     Pause(PauseArgs),
     /// Let workers claim a queue's tasks again, whoever paused it.
@@ -31,6 +35,7 @@ impl QueueCommand {
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Ls(args) => args.run().await,
+            Self::Groups(args) => args.run().await,
             Self::Pause(args) => args.run().await,
             Self::Resume(args) => args.run().await,
         }

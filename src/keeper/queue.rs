@@ -150,9 +150,16 @@ impl<'a> QueueKeeper<'a> {
 
     async fn clean(&mut self, now: Instant) -> Result<(), BrokerError> {
         self.expire().await?;
-        let cleaned = self.keeper.broker.clean(self.queue, self.keeper.archive, self.clean_from).await?;
+        let broker = &self.keeper.broker;
+        let cleaned = broker.clean(self.queue, self.keeper.archive, self.clean_from).await?;
+        let renewed = broker.renew_locks(self.queue).await?;
+        let (reclaimed, more_sets) = broker.reclaim_sets(self.queue).await?;
         self.clean_from = cleaned.next_place;
-        self.next_clean = if cleaned.more { now } else { now + CLEAN_EVERY };
+        let more = cleaned.more || renewed.more || more_sets;
+        self.next_clean = if more { now } else { now + CLEAN_EVERY };
+        if reclaimed > 0 {
+            warn!(queue.name = %self.queue, sets = reclaimed, "tasks of unfinished aggregation sets went back to their groups");
+        }
         if cleaned.expired + cleaned.trimmed > 0 {
             debug!(
                 queue.name = %self.queue,

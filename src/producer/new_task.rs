@@ -8,8 +8,11 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use super::EnqueueError;
-use crate::broker::{MESSAGE_BYTES_MAX, NewTask};
+use crate::broker::{MESSAGE_BYTES_MAX, NewTask, unique_key};
 use crate::task::{DEFAULT_MAX_RETRY, DEFAULT_QUEUE, DEFAULT_TIMEOUT_S, EXPIRES_HEADER, Message, QueueName};
+
+/// The shortest time for which a task may ask to be unique, as asynq has it.
+const UNIQUE_MIN: Duration = Duration::from_secs(1);
 
 /// A task to enqueue. Whatever is not said has asynq's default.
 ///
@@ -18,14 +21,16 @@ use crate::task::{DEFAULT_MAX_RETRY, DEFAULT_QUEUE, DEFAULT_TIMEOUT_S, EXPIRES_H
 #[derive(Clone)]
 pub struct Task {
     kind: String,
-    payload: Bytes,
-    queue: String,
+    payload: Option<Bytes>,
+    queue: Option<String>,
     id: Option<String>,
     max_retry: i32,
     timeout: Duration,
     deadline: Option<Timestamp>,
     retention: Duration,
     headers: BTreeMap<String, String>,
+    unique: Option<Duration>,
+    group: Option<String>,
     start: Start,
     expires: Option<Start>,
 }
@@ -43,14 +48,16 @@ impl Task {
     pub fn new(kind: impl Into<String>, payload: impl Into<Option<Bytes>>) -> Self {
         Self {
             kind: kind.into(),
-            payload: payload.into().unwrap_or_default(),
-            queue: DEFAULT_QUEUE.to_owned(),
+            payload: payload.into(),
+            queue: None,
             id: None,
             max_retry: DEFAULT_MAX_RETRY,
             timeout: Duration::ZERO,
             deadline: None,
             retention: Duration::ZERO,
             headers: BTreeMap::new(),
+            unique: None,
+            group: None,
             start: Start::Now,
             expires: None,
         }
@@ -59,7 +66,7 @@ impl Task {
     /// The queue it goes to. Default `default`.
     #[must_use]
     pub fn queue(mut self, name: impl Into<String>) -> Self {
-        self.queue = name.into();
+        self.queue = Some(name.into());
         self
     }
 
@@ -118,6 +125,26 @@ impl Task {
         self
     }
 
+    /// Refuses it while another task of its type and payload is in its queue that has not ended: a lock, shared
+    /// with asynq's `Unique`. No payload and an empty one are different payloads.
+    ///
+    /// The lock is given back when the task is done, given up or deleted. As long as a program of ours keeps the
+    /// queue it does not end before that; otherwise `at_most` after the task may start, in whole seconds, 1 s at
+    /// least. It is stored for at least 10 s.
+    #[must_use]
+    pub fn unique(mut self, at_most: Duration) -> Self {
+        self.unique = Some(at_most);
+        self
+    }
+
+    /// Puts it into a group of its queue, once it may start: there it waits until a worker with an
+    /// [aggregator](crate::worker::Aggregator) makes one task of all that are in it.
+    #[must_use]
+    pub fn group(mut self, name: impl Into<String>) -> Self {
+        self.group = Some(name.into());
+        self
+    }
+
     /// Starts it at a time, or at once when that has passed. Replaces an earlier [`after`](Self::after).
     #[must_use]
     pub fn at(mut self, start: Timestamp) -> Self {
@@ -160,15 +187,33 @@ impl Task {
     /// The queue it goes to.
     #[must_use]
     pub fn queue_name(&self) -> &str {
-        &self.queue
+        self.queue.as_deref().unwrap_or(DEFAULT_QUEUE)
+    }
+
+    /// The same task in a queue that it may not choose; `None` when it has chosen another.
+    pub(crate) fn forced_into(mut self, queue: &QueueName) -> Option<Self> {
+        match &self.queue {
+            Some(chosen) if chosen != queue.as_str() => None,
+            _ => {
+                self.queue = Some(queue.to_string());
+                Some(self)
+            }
+        }
     }
 
     /// Checks everything and makes the message, with the time it is due unless that is now.
-    pub(super) fn to_message(&self, now: Timestamp) -> Result<NewTask, EnqueueError> {
+    pub(crate) fn to_message(&self, now: Timestamp) -> Result<NewTask, EnqueueError> {
         if self.kind.trim().is_empty() {
             return Err(EnqueueError::BlankKind);
         }
-        let queue = QueueName::new(self.queue.as_str())?;
+        let queue = QueueName::new(self.queue_name())?;
+        let group = match &self.group {
+            Some(group) if group.trim().is_empty() => return Err(EnqueueError::BlankGroup),
+            group => group.clone().unwrap_or_default(),
+        };
+        if let Some(given) = self.unique.filter(|at_most| *at_most < UNIQUE_MIN) {
+            return Err(EnqueueError::UniqueTooShort { given_ms: given.as_millis() });
+        }
         let id = match &self.id {
             Some(id) if id.trim().is_empty() => return Err(EnqueueError::BlankId),
             Some(id) => id.clone(),
@@ -178,8 +223,13 @@ impl Task {
         let expires = self.expires_s(now, due)?;
         let mut message = Message {
             kind: self.kind.clone(),
-            payload: self.payload.clone(),
+            payload: self.payload.clone().unwrap_or_default(),
             id,
+            group,
+            unique_key: match self.unique {
+                Some(_) => unique_key(&queue, &self.kind, self.payload.as_deref()),
+                None => String::new(),
+            },
             queue: queue.as_str().to_owned(),
             max_retry: self.max_retry,
             timeout_s: self.timeout_s(),
@@ -200,7 +250,7 @@ impl Task {
         if bytes > MESSAGE_BYTES_MAX {
             return Err(EnqueueError::TooLarge { bytes, limit: MESSAGE_BYTES_MAX });
         }
-        Ok(NewTask { message, due })
+        Ok(NewTask { message, due, lock_for: self.unique })
     }
 
     fn timeout_s(&self) -> i64 {
@@ -245,9 +295,9 @@ impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task")
             .field("kind", &self.kind)
-            .field("queue", &self.queue)
+            .field("queue", &self.queue_name())
             .field("id", &self.id)
-            .field("payload_bytes", &self.payload.len())
+            .field("payload_bytes", &self.payload.as_ref().map_or(0, Bytes::len))
             .finish_non_exhaustive()
     }
 }
@@ -340,6 +390,8 @@ mod tests {
         assert_eq!(reason(Task::new("t", None).queue(" ")), "InvalidQueueName");
         assert_eq!(reason(Task::new("t", None).queue("}x")), "InvalidQueueName");
         assert_eq!(reason(Task::new("t", None).after(Duration::MAX)), "TooFarAway");
+        assert_eq!(reason(Task::new("t", None).group(" ")), "BlankGroup");
+        assert_eq!(reason(Task::new("t", None).unique(Duration::from_millis(999))), "UniqueTooShort");
     }
 
     #[test]

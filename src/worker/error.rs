@@ -237,6 +237,12 @@ pub enum WorkerError {
         /// The shortest allowed.
         least_ms: u128,
     },
+    /// What was said about groups cannot be.
+    #[error("build worker: {problem}")]
+    Groups {
+        /// What is wrong, and what is allowed.
+        problem: String,
+    },
     /// A part of the worker ended although it was not told to. Its tasks were handed back.
     #[error("run worker: its part \"{part}\" ended by itself")]
     PartEnded {
@@ -254,6 +260,7 @@ impl WorkerError {
             Self::ZeroWeight { .. } => "ZeroWeight",
             Self::Queue(_) => "InvalidQueueName",
             Self::LeaseTooShort { .. } => "LeaseTooShort",
+            Self::Groups { .. } => "InvalidGroups",
             Self::PartEnded { .. } => "WorkerPartEnded",
         }
     }

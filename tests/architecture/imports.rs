@@ -18,7 +18,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("scheduler", &["task", "schedule", "broker", "telemetry", "shutdown"]),
     ("keeper", &["task", "broker", "telemetry", "shutdown"]),
     ("scaling", &["task"]),
-    ("worker", &["task", "broker", "keeper", "telemetry", "shutdown", "causes"]),
+    ("worker", &["task", "broker", "producer", "keeper", "telemetry", "shutdown", "causes"]),
     ("handlers", &["task", "worker"]),
     (
         "local",

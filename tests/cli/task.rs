@@ -302,8 +302,11 @@ async fn a_queue_that_is_not_there_is_named_with_those_that_are() {
             && message.ends_with("q19 and 5 more\n");
         assert!(is_bounded, "{message}");
     }
-    let message = stage.run(&["task", "ls", "-q", "q00", "-s", "aggregating"]).refused(2);
-    assert!(message.contains("active, pending, scheduled, retry, archived, completed"), "{message}");
+    let message = stage.run(&["task", "ls", "-q", "q00", "-s", "nonsense"]).refused(2);
+    assert!(
+        message.contains("active, pending, aggregating, scheduled, retry, archived, completed"),
+        "{message}"
+    );
     for flags in [["--limit", "0"], ["--limit", "1001"], ["--page", "0"]] {
         stage.run(&[&["task", "ls", "-q", "q00"][..], &flags].concat()).refused(2);
     }

@@ -5,4 +5,7 @@ pub mod support;
 
 mod attempts;
 mod broker;
+mod field;
+mod groups;
 mod schedule;
+mod unique;

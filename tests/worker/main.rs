@@ -7,6 +7,7 @@ mod attempts;
 mod cancelling;
 mod drain;
 mod fixture;
+mod groups;
 mod keeping;
 mod outage;
 mod postponing;

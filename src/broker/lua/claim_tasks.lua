@@ -1,11 +1,12 @@
 -- claim_tasks: move the oldest pending tasks to active under a lease, and note what was given to whom.
 -- KEYS[1] list pending   KEYS[2] list active   KEYS[3] zset lease   KEYS[4] string paused
--- KEYS[5] string cordon of this owner   KEYS[6] string receipt of this owner
+-- KEYS[5] string cordon of this owner   KEYS[6] string receipt of this owner   KEYS[7] zset locks
 -- ARGV[1] string task-key prefix   ARGV[2] string owner   ARGV[3] int sequence of this request
 -- ARGV[4] int tasks at most   ARGV[5] int lease, s   ARGV[6] int message bytes at most   ARGV[7] int receipt life, s
 -- Returns: array: status (tasks, empty, paused, cordoned), ids dropped because they had no task or ran already,
---   and where there are tasks lease end (Unix s; the earliest of all), and in MessagePack, which costs Redis a third of what a reply of many
---   parts does: ids, and for each in its place message, pending since (ns), crashes, revoked (1); false where unknown
+--   and where there are tasks lease end (Unix s; the earliest of all), and in MessagePack, which costs Redis a third
+--   of what a reply of many parts does: ids, and for each in its place message, pending since (ns), crashes,
+--   revoked (1); false where unknown
 local call, prefix, owner = redis.call, ARGV[1], ARGV[2]
 
 local function fields(task)
@@ -72,7 +73,11 @@ if k > 0 and call('ZADD', KEYS[3], 'NX', unpack(leases)) < k then
   end
 end
 local held = lease_end .. ' ' .. owner
-for _, id in ipairs(found) do call('HSET', prefix .. id, 'state', 'active', 'cronmill_lease', held) end
+for i, id in ipairs(found) do
+  call('HSET', prefix .. id, 'state', 'active', 'cronmill_lease', held)
+  -- Also a lock that another program took is kept from now on, while the task lives.
+  if string.find(tasks[i][1], ':unique:', 1, true) then call('ZADD', KEYS[7], 'NX', clock[1], id) end
+end
 call('LTRIM', KEYS[1], '0', -1 - seen)
 if found[1] then
   call('LPUSH', KEYS[2], unpack(found))

@@ -1,6 +1,6 @@
 -- clean_queue: delete what is past its time, repair what is stranded, lift a pause that is over.
 -- KEYS[1] zset completed   KEYS[2] zset archived   KEYS[3] list active   KEYS[4] zset lease
--- KEYS[5] string paused   KEYS[6] hash pause note
+-- KEYS[5] string paused   KEYS[6] hash pause note   KEYS[7] zset locks
 -- ARGV[1] string task-key prefix   ARGV[2] int tasks at most per step   ARGV[3] int archived tasks kept
 -- ARGV[4] int archived age kept, s   ARGV[5] int place in active to look from   ARGV[6] int grace for the stranded, s
 -- Returns: array: completed deleted, archived deleted, stranded repaired, 1 when more is left, next place in active
@@ -10,7 +10,7 @@ local most = tonumber(ARGV[2])
 local function delete(zset, ids)
   for _, id in ipairs(ids) do
     local task = ARGV[1] .. id
-    unlock(redis.call('HGET', task, 'unique_key'), id)
+    unlock(redis.call('HGET', task, 'unique_key'), id, KEYS[7])
     redis.call('UNLINK', task)
   end
   if #ids > 0 then redis.call('ZREM', zset, unpack(ids)) end

@@ -2,7 +2,7 @@
 --   snooze (later, no failure) or withdraw (archived, no failure: cancelled or expired).
 -- KEYS[1] list active   KEYS[2] zset lease   KEYS[3] list pending   KEYS[4] zset retry   KEYS[5] zset archived
 -- KEYS[6] zset completed   KEYS[7] int processed   KEYS[8] int failed   KEYS[9] int processed today   KEYS[10] int failed today
--- KEYS[11] zset scheduled
+-- KEYS[11] zset locks   KEYS[12] zset scheduled
 -- ARGV[1] string task-key prefix   ARGV[2] int now, Unix ns   ARGV[3] int end of today's counters, Unix s
 -- ARGV[4] string owner, or '' for whoever finds the leases run out
 -- ARGV[5..] per attempt: string id, int lease end it is said to have, string outcome, string unique key or '',
@@ -37,7 +37,7 @@ local function enter(outcome, id, score)
   if outcome == 'archive' or outcome == 'withdraw' then return redis.pcall('ZADD', KEYS[5], score, id) end
   if outcome == 'complete' then return redis.pcall('ZADD', KEYS[6], score, id) end
   if outcome == 'requeue' then return redis.pcall('RPUSH', KEYS[3], id) end
-  if outcome == 'snooze' then return redis.pcall('ZADD', KEYS[11], score, id) end
+  if outcome == 'snooze' then return redis.pcall('ZADD', KEYS[12], score, id) end
   return redis.pcall('LPUSH', KEYS[3], id)
 end
 
@@ -45,7 +45,9 @@ local function settle(task, id, outcome, unique, message)
   if KEEPS_MESSAGE[outcome] then
     call('HSET', task, 'state', KEEPS_MESSAGE[outcome], 'msg', message)
     call('HDEL', task, 'cronmill_lease', 'cronmill_crashes', 'cronmill_cancel', 'pending_since')
-    if outcome == 'complete' or outcome == 'withdraw' then unlock(unique, id) end
+    -- A task that was given up is not going to run, so it keeps no other from running.
+    if outcome == 'archive' and unique == '' then unique = call('HGET', task, 'unique_key') end
+    if outcome ~= 'retry' then unlock(unique, id, KEYS[11]) end
   elseif outcome == 'snooze' then
     call('HSET', task, 'state', 'scheduled')
     call('HDEL', task, 'cronmill_lease', 'cronmill_crashes', 'cronmill_cancel', 'pending_since')
@@ -85,7 +87,7 @@ local function finish(a, outcome)
     outcome, at = CANCELLED[outcome], string.sub(ARGV[2], 1, -10)
   end
   if outcome == 'done' then
-    unlock(ARGV[a + 3], id)
+    unlock(ARGV[a + 3], id, KEYS[11])
     gone[#gone + 1] = task
   else
     local entered = enter(outcome, id, at)

@@ -49,6 +49,13 @@ pub(in crate::cli) struct EnqueueArgs {
     /// A header for the handler; may be given several times.
     #[arg(long = "header", value_name = "NAME=VALUE")]
     headers: Vec<HeaderArg>,
+    /// Refuse it while another task of its type and payload has not ended; the lock holds so long at least, and
+    /// longer while workers keep the queue. As in 90s 5m 2h 7d. [default: not unique]
+    #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
+    unique: Option<Duration>,
+    /// Put it into this group of its queue, which a worker with an aggregator makes one task of.
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
     /// Start it at this time, RFC 3339; at once when that has passed. [default: now]
     #[arg(long, value_name = "TIME", value_parser = parse_timestamp, conflicts_with = "after")]
     at: Option<Timestamp>,
@@ -159,6 +166,12 @@ impl EnqueueArgs {
         if let Some(id) = self.id {
             task = task.id(id);
         }
+        if let Some(at_most) = self.unique {
+            task = task.unique(at_most);
+        }
+        if let Some(group) = self.group {
+            task = task.group(group);
+        }
         if let Some(timeout) = self.timeout {
             task = task.timeout(timeout);
         }
@@ -181,7 +194,7 @@ impl EnqueueArgs {
 
 fn refusal(error: EnqueueError) -> Failure {
     match &error {
-        EnqueueError::Conflict { .. } => Failure::negative(error),
+        EnqueueError::Conflict { .. } | EnqueueError::Duplicate { .. } => Failure::negative(error),
         EnqueueError::Broker { source, .. } if !is_users_to_mend(source) => Failure::failed(error),
         _ => Failure::usage(error),
     }

@@ -27,9 +27,12 @@ pub(in crate::cli) struct LsArgs {
     /// The queue.
     #[arg(short, long, value_name = "QUEUE")]
     queue: QueueName,
-    /// Only tasks in this state. [default: one after the other]
+    /// Only tasks in this state. [default: one after the other, without those in groups]
     #[arg(short, long, value_name = "STATE", value_parser = states())]
     state: Option<State>,
+    /// Only the tasks that wait in this group of the queue, the first to join first.
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
     /// Tasks on a page, 1 to 1000.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
@@ -43,26 +46,43 @@ pub(in crate::cli) struct LsArgs {
 }
 
 fn states() -> impl clap::builder::TypedValueParser<Value = State> {
-    PossibleValuesParser::new(LISTED.map(State::as_str)).try_map(|name| name.parse::<State>())
+    PossibleValuesParser::new(State::ALL.map(State::as_str)).try_map(|name| name.parse::<State>())
 }
 
 impl LsArgs {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        let state = self.wanted_state()?;
         let broker = self.connection.connect().await?;
         require_queue(&broker, &self.queue).await?;
         let limit = usize::from(self.limit);
         let offset = (self.page as usize - 1).saturating_mul(limit);
         let page = Page { offset, limit };
-        let views = match self.state {
-            Some(state) => broker.tasks(&self.queue, state, page).await?,
-            None => one_after_the_other(&broker, &self.queue, page).await?,
+        let views = match (state, &self.group) {
+            (_, Some(group)) => broker.group_tasks(&self.queue, group, page).await?,
+            (Some(state), None) => broker.tasks(&self.queue, state, page).await?,
+            (None, None) => one_after_the_other(&broker, &self.queue, page).await?,
         };
         let tasks: Vec<_> = views.into_iter().map(|view| Task::new(view, CONTENT_BYTES_MAX)).collect();
-        let nothing = match self.state {
+        let nothing = match state {
             Some(state) => format!("no {state} task on page {} of queue {}", self.page, self.queue),
             None => format!("no task on page {} of queue {}", self.page, self.queue),
         };
         self.output.list(&tasks, &nothing, || table(&tasks, broker.now()))
+    }
+
+    /// A group's tasks are aggregating, and aggregating tasks are listed by group.
+    fn wanted_state(&self) -> Result<Option<State>, Failure> {
+        let problem = match (self.state, &self.group) {
+            (Some(State::Aggregating), None) => {
+                "--state aggregating needs a --group (cronmill queue groups lists them)".to_owned()
+            }
+            (Some(state), Some(_)) if state != State::Aggregating => {
+                format!("tasks in a group are aggregating, not {state}: leave out --state or --group")
+            }
+            (state, None) => return Ok(state),
+            (_, Some(_)) => return Ok(Some(State::Aggregating)),
+        };
+        Err(Failure::Usage(anyhow::Error::msg(problem)))
     }
 }
 
@@ -118,7 +138,11 @@ fn detail(task: &Task, now: Timestamp) -> String {
             Some(owner) => format!("on {}", owner.rsplit_once(':').map_or(owner, |(place, _)| place)),
             None => "-".to_owned(),
         },
-        State::Pending | State::Aggregating => match task.pending_since {
+        State::Aggregating => match task.joined_time {
+            Some(since) => format!("joined {}", relative(Some(since.min(now)), now)),
+            None => "-".to_owned(),
+        },
+        State::Pending => match task.pending_since {
             Some(since) => format!("waits {}", distance((now.as_second() - since.as_second()).max(0) as u64)),
             None => "-".to_owned(),
         },

@@ -103,6 +103,9 @@ async fn run_now(broker: &Broker, queue: &QueueName, id: &str) -> Result<String,
     match broker.run_now(queue, id).await? {
         Ran::From(state) => Ok(format!("task {id} is pending, it was {state}")),
         Ran::Already(state) => Ok(format!("task {id} is {state} already")),
+        Ran::Locked(holder) => Err(Failure::negative(format!(
+            "task {id} is unique, and task {holder} took its place since; it would run twice, so nothing changed"
+        ))),
         Ran::Absent => Err(no_such_task(broker, queue, id).await?),
     }
 }

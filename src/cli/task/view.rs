@@ -57,6 +57,9 @@ pub(super) struct Task {
     /// Pending since then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) pending_since: Option<Timestamp>,
+    /// Aggregating: in its group since then, where that was read with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) joined_time: Option<Timestamp>,
     /// Active: the worker of ours that runs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) owner: Option<String>,
@@ -178,6 +181,7 @@ impl Task {
             unique_key: some_text(message.unique_key),
             group: some_text(message.group),
             pending_since: pending_since.filter(|_| state == State::Pending),
+            joined_time: when(&[State::Aggregating]),
             // It stays behind when the task leaves the worker.
             owner: owner.filter(|_| state == State::Active),
             lease_end_time: when(&[State::Active]),

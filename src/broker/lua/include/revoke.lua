@@ -1,11 +1,11 @@
 -- revoke: take back a task that has not ended. What waits in a zset goes at once; what is pending or active
 -- is marked, and the mark is honoured by claim, extend and finish.
 -- Returns whether it may still be running.
-local function revoke(task, id, state, retry, scheduled)
+local function revoke(task, id, state, retry, scheduled, locks)
   local zsets = {retry = retry, scheduled = scheduled}
   if zsets[state] then
     redis.call('ZREM', zsets[state], id)
-    unlock(redis.call('HGET', task, 'unique_key'), id)
+    unlock(redis.call('HGET', task, 'unique_key'), id, locks)
     redis.call('UNLINK', task)
     return false
   end
