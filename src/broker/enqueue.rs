@@ -105,7 +105,7 @@ impl Broker {
     ) -> Result<Vec<Enqueued>, BrokerError> {
         const DOING: &str = "store tasks";
         let keys = QueueKeys::new(queue);
-        let now = self.now();
+        let now = self.now_in(queue.as_str());
         let mut call = script::ENQUEUE.prepare_invoke();
         call.key(keys.pending()).key(keys.scheduled());
         call.arg(keys.task_prefix()).arg(now.as_nanosecond().to_string());

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use redis::make_extension_error;
 
 use super::claim::Owner;
+use super::error::{DEMOTED, Doing};
 use super::keys::QueueKeys;
 use super::reply::ceil_s;
 use super::{Broker, BrokerError, script};
@@ -96,7 +98,7 @@ impl Broker {
         owner: &Owner,
         finishes: &[Finish],
     ) -> Result<Vec<Finished>, BrokerError> {
-        let now = self.now();
+        let now = self.now_in(queue.as_str());
         let holder = Holder::Owner(owner);
         let endings: Vec<_> = finishes.iter().map(|finish| ending(finish, holder, now)).collect();
         self.end_attempts(queue, &endings).await
@@ -109,7 +111,7 @@ impl Broker {
     ) -> Result<Vec<Finished>, BrokerError> {
         const DOING: &str = "end attempts";
         let keys = QueueKeys::new(queue);
-        let now = self.now();
+        let now = self.now_in(queue.as_str());
         let day = now.strftime("%Y-%m-%d").to_string();
         let locks = keys.unique_prefix();
         let mut verdicts = Vec::with_capacity(endings.len());
@@ -131,7 +133,18 @@ impl Broker {
                 call.arg(ending.score).arg(u8::from(ending.counts_as_failure)).arg(lock);
             }
             let answers: Vec<redis::Value> = self.run(DOING, queue.as_str(), &call).await?;
-            verdicts.extend(answers.into_iter().map(verdict));
+            let fresh = answers.into_iter().map(verdict);
+            for verdict in fresh {
+                if let Finished::Refused(problem) = &verdict
+                    && problem.contains(DEMOTED)
+                {
+                    // Nothing of this call was stored, and the new master will take it.
+                    let error = make_extension_error("READONLY".into(), Some(problem.clone()));
+                    self.note(&error).await;
+                    return Err(error).doing(DOING, queue.as_str());
+                }
+                verdicts.push(verdict);
+            }
         }
         match verdicts.len() == endings.len() {
             true => Ok(verdicts),

@@ -19,10 +19,12 @@ mod fire;
 mod inspect;
 mod keep;
 mod keys;
+mod link;
 mod pause;
 mod reply;
 mod script;
 mod server;
+mod server_kind;
 mod steer;
 mod wake;
 

@@ -29,7 +29,7 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let server = RedisServer::start();
-        let broker = Broker::connect(&server.url().parse().expect("a URL")).await.expect("connect");
+        let broker = Broker::connect(&server.endpoint()).await.expect("connect");
         let ticks = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&ticks);
         let scheduler = Scheduler::new(broker.clone(), Owner::new("h", 1, "r"))
