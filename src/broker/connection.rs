@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::endpoint::Place;
 use super::enqueue::Registered;
 use super::error::{Doing, is_demotion, is_login};
-use super::link::{Link, Moves, Server};
+use super::link::{Link, Moves, Shard};
 use super::server_kind::{field, kind_of};
 use super::{BrokerError, Endpoint};
 
@@ -77,7 +77,7 @@ impl Broker {
     #[must_use]
     pub fn clock_offset(&self) -> SignedDuration {
         let nodes = match &self.link {
-            Link::Cluster(routed) => routed.servers(),
+            Link::Cluster(routed) => routed.shards(),
             Link::Single(_) | Link::Sentinel(_) => Vec::new(),
         };
         let offsets = nodes.iter().filter_map(|server| Some(server.clock.as_ref()?.offset()));
@@ -95,7 +95,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Command`] when none answers; the old corrections stay.
     pub async fn sync_clock(&self) -> Result<(), BrokerError> {
-        let read = self.servers().await?.into_iter().map(|mut server| async move {
+        let read = self.shards().await?.into_iter().map(|mut server| async move {
             let asked = Timestamp::now();
             let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut server.link).await?;
             let told = seconds * 1_000_000 + micros;
@@ -132,8 +132,8 @@ impl Broker {
     }
 
     /// The servers that hold data.
-    pub(super) async fn servers(&self) -> Result<Vec<Server>, BrokerError> {
-        self.link.servers(&self.shared.endpoint).await.map_err(|source| refused(&self.shared.endpoint, source))
+    pub(super) async fn shards(&self) -> Result<Vec<Shard>, BrokerError> {
+        self.link.shards(&self.shared.endpoint).await.map_err(|source| refused(&self.shared.endpoint, source))
     }
 
     /// Queues entered among all queues.
@@ -215,7 +215,7 @@ impl Broker {
     }
 
     async fn check_servers(&self) -> Result<(), BrokerError> {
-        let mut servers = self.servers().await?;
+        let mut servers = self.shards().await?;
         let checks = join_all(servers.iter_mut().map(|server| self.check_server(server))).await;
         let any_answers = checks.iter().any(Result::is_ok);
         for check in checks {
@@ -228,7 +228,7 @@ impl Broker {
         Ok(())
     }
 
-    async fn check_server(&self, server: &mut Server) -> Result<(), BrokerError> {
+    async fn check_server(&self, server: &mut Shard) -> Result<(), BrokerError> {
         let address = server.address.clone();
         // The first command: it meets what a URL without a password hides until here.
         let kind = kind_of(&mut server.link).await;

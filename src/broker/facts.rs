@@ -39,7 +39,7 @@ impl Broker {
     /// [`BrokerError::Command`].
     pub async fn facts(&self) -> Result<RedisFacts, BrokerError> {
         let mut all: Option<RedisFacts> = None;
-        for mut server in self.servers().await? {
+        for mut server in self.shards().await? {
             let info: RedisResult<String> = redis::cmd("INFO").query_async(&mut server.link).await;
             let facts = match info {
                 Err(error) if is_login(&error) => RedisFacts::default(),

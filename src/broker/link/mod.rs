@@ -42,7 +42,7 @@ pub(super) enum Link {
 }
 
 /// A server that holds data.
-pub(super) struct Server {
+pub(super) struct Shard {
     /// Where it is, for people.
     pub(super) address: String,
     /// The way to it alone.
@@ -66,15 +66,15 @@ impl Link {
     }
 
     /// The servers that hold data, as known now.
-    pub(super) async fn servers(&self, endpoint: &Endpoint) -> RedisResult<Vec<Server>> {
+    pub(super) async fn shards(&self, endpoint: &Endpoint) -> RedisResult<Vec<Shard>> {
         Ok(match self {
             Self::Single(_) => {
-                vec![Server { address: endpoint.to_string(), link: self.clone(), clock: None }]
+                vec![Shard { address: endpoint.to_string(), link: self.clone(), clock: None }]
             }
             Self::Sentinel(follower) => {
-                vec![Server { address: follower.address().await?, link: self.clone(), clock: None }]
+                vec![Shard { address: follower.address().await?, link: self.clone(), clock: None }]
             }
-            Self::Cluster(routed) => routed.servers(),
+            Self::Cluster(routed) => routed.shards(),
         })
     }
 

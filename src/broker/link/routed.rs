@@ -17,7 +17,7 @@ use super::super::endpoint::Endpoint;
 use super::super::keys;
 use super::cluster::{Cluster, Node, redirect};
 use super::slot::{is_script, key_of, slot_of, slot_of_queue, tag_of};
-use super::{Abort, Link, Server};
+use super::{Abort, Link, Shard};
 
 /// Nodes a command is sent on to at most.
 const REDIRECTS: usize = 8;
@@ -43,13 +43,13 @@ impl Routed {
         Ok(Self { cluster, last: None, _watch: Arc::new(Abort(task.abort_handle())) })
     }
 
-    pub(super) fn servers(&self) -> Vec<Server> {
-        let server = |node: Arc<Node>| Server {
+    pub(in crate::broker) fn shards(&self) -> Vec<Shard> {
+        let shard = |node: Arc<Node>| Shard {
             address: node.address(),
             link: Link::Single(node.connection.clone()),
             clock: Some(Arc::clone(&node.clock)),
         };
-        self.cluster.nodes().into_iter().map(server).collect()
+        self.cluster.nodes().into_iter().map(shard).collect()
     }
 
     pub(super) fn clock_of(&self, queue: &str) -> Option<Arc<Clock>> {
