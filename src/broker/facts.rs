@@ -57,9 +57,8 @@ impl Broker {
 impl RedisFacts {
     /// Both servers as one.
     fn and(self, other: Self) -> Self {
-        let by_number = |version: &String| {
-            version.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u32>>()
-        };
+        let by_number =
+            |version: &String| version.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u32>>();
         // In the same order whoever is asked first.
         let mut runs: Vec<_> = self.run_id.split(',').chain(other.run_id.split(',')).collect();
         runs.sort_unstable();

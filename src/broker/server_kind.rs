@@ -36,7 +36,11 @@ pub(super) async fn kind_of(connection: &mut impl ConnectionLike) -> RedisResult
 
 fn from_info(info: &str) -> Kind {
     let field = |name| field(info, name).unwrap_or_default().to_owned();
-    Kind { version: field("redis_version"), mode: field("redis_mode"), is_replica: is_replica(&field("role")) }
+    Kind {
+        version: field("redis_version"),
+        mode: field("redis_mode"),
+        is_replica: is_replica(&field("role")),
+    }
 }
 
 fn is_replica(role: &str) -> bool {

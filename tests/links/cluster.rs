@@ -12,12 +12,8 @@ use crate::support::{Cluster, until};
 async fn what_belongs_to_no_queue_is_found_on_whatever_node_it_is() {
     let redis = Cluster::start(3);
     let broker = Broker::connect(&redis.endpoint()).await.expect("connect");
-    let info = |name: &str| ServerInfo {
-        host: "h".into(),
-        pid: 1,
-        server_id: name.into(),
-        ..ServerInfo::default()
-    };
+    let info =
+        |name: &str| ServerInfo { host: "h".into(), pid: 1, server_id: name.into(), ..ServerInfo::default() };
     let names: Vec<String> = (0..20).map(|number| format!("server-{number:02}")).collect();
     for name in &names {
         broker.publish_server(&info(name), &[], 6 * HANG).await.expect("published");
@@ -86,7 +82,8 @@ async fn a_node_that_dies_is_told_in_time_and_found_again_when_it_is_back() {
     let error = broker.enqueue(&message(&q, "d"), None).await.expect_err("nobody is there");
     assert!(error.is_retryable() && start.elapsed() < HANG, "{error} {:?}", start.elapsed());
     redis.nodes[owner].start_again();
-    until(3 * HANG, "it is found again", async || broker.enqueue(&message(&q, "e"), None).await.is_ok()).await;
+    until(3 * HANG, "it is found again", async || broker.enqueue(&message(&q, "e"), None).await.is_ok())
+        .await;
     assert_eq!(redis.cli(&["HGET", "asynq:{q}:t:e", "state"]), "pending");
 }
 

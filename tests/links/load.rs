@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cronmill::broker::{Broker, Enqueued};
 use cronmill::task::{Message, QueueName};
-use cronmill::worker::{Context, Server, Task, WorkerError, WorkerStats};
+use cronmill::worker::{Context, Server, Task, WorkerError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -103,7 +103,10 @@ async fn produce(broker: &Broker, queue: &QueueName, id: &str, told: &Told) {
         told.note(start.elapsed());
         match answer {
             Ok(verdict) => {
-                assert!(verdict == Enqueued::Stored || may_stand, "task {id} was never stored and is said to be");
+                assert!(
+                    verdict == Enqueued::Stored || may_stand,
+                    "task {id} was never stored and is said to be"
+                );
                 told.stored.lock().expect("no panic under the lock").insert(id.to_owned());
                 return;
             }
@@ -121,7 +124,6 @@ async fn produce(broker: &Broker, queue: &QueueName, id: &str, told: &Told) {
 /// A worker that notes what it runs.
 pub(crate) struct Worker {
     pub(crate) ran: Arc<Mutex<BTreeMap<String, usize>>>,
-    pub(crate) stats: Arc<WorkerStats>,
     stop: CancellationToken,
     running: JoinHandle<Result<(), WorkerError>>,
 }
@@ -133,14 +135,14 @@ impl Worker {
             builder = builder.queue(queue.clone(), 1);
         }
         let server = builder.shutdown_timeout(Duration::from_secs(2)).build().expect("a worker");
-        let (stats, ran) = (server.stats(), Arc::new(Mutex::new(BTreeMap::new())));
+        let ran = Arc::new(Mutex::new(BTreeMap::new()));
         let (stop, log) = (CancellationToken::new(), Arc::clone(&ran));
         let handler = move |_: Context, task: Task| {
             *log.lock().expect("no panic under the lock").entry(task.id.clone()).or_default() += 1;
             async { Ok(()) }
         };
         let running = tokio::spawn(server.run(handler, stop.clone()));
-        Self { ran, stats, stop, running }
+        Self { ran, stop, running }
     }
 
     /// How many tasks have run at least once.
@@ -154,7 +156,11 @@ impl Worker {
 
     pub(crate) async fn stop(self) -> BTreeMap<String, usize> {
         self.stop.cancel();
-        tokio::time::timeout(3 * HANG, self.running).await.expect("it ends").expect("no panic").expect("no error");
+        tokio::time::timeout(3 * HANG, self.running)
+            .await
+            .expect("it ends")
+            .expect("no panic")
+            .expect("no error");
         let ran = self.ran.lock().expect("no panic under the lock");
         ran.clone()
     }

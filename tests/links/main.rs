@@ -9,3 +9,4 @@ mod names;
 mod refusals;
 mod sentinel;
 mod slots;
+mod tls;

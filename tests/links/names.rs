@@ -1,6 +1,8 @@
 //! A queue may have any name, and all its keys are in one slot.
 
-use cronmill::broker::{Broker, ClaimRequest, Claimed, Enqueued, Finish, FinishOutcome, Finished, Owner, PauseNote};
+use cronmill::broker::{
+    Broker, ClaimRequest, Claimed, Enqueued, Finish, FinishOutcome, Finished, Owner, PauseNote,
+};
 use cronmill::task::QueueName;
 use jiff::SignedDuration;
 
@@ -8,7 +10,20 @@ use crate::load::{HANG, message, queue};
 use crate::support::Cluster;
 
 const NAMES: [&str; 14] = [
-    "plain", "with space", " leading", "a:b", "a:{b}", "{", "{}", "{a}", "a}b", "x{y}z", "ü–日本🙂", "*?[a]", "\\\"'", "a\nb",
+    "plain",
+    "with space",
+    " leading",
+    "a:b",
+    "a:{b}",
+    "{",
+    "{}",
+    "{a}",
+    "a}b",
+    "x{y}z",
+    "ü–日本🙂",
+    "*?[a]",
+    "\\\"'",
+    "a\nb",
 ];
 
 #[tokio::test]
@@ -46,7 +61,9 @@ async fn use_queue(broker: &Broker, q: &QueueName) {
         assert_eq!(broker.enqueue(&message(q, id), due).await.expect("stored"), Enqueued::Stored, "{q:?}");
     }
     let request = ClaimRequest { queue: q, owner: &owner, sequence: 1, max: 2, lease: 6 * HANG };
-    let Claimed::Tasks(tasks) = broker.claim(&request).await.expect("claim") else { panic!("{q:?}: no tasks") };
+    let Claimed::Tasks(tasks) = broker.claim(&request).await.expect("claim") else {
+        panic!("{q:?}: no tasks")
+    };
     assert_eq!(tasks.len(), 2);
     broker.extend(q, &owner, &["a".into()], 6 * HANG).await.expect("extended");
     assert!(broker.write_result(q, &owner, "a", b"r").await.expect("written"));
@@ -58,7 +75,11 @@ async fn use_queue(broker: &Broker, q: &QueueName) {
     assert_eq!(verdicts, [Finished::Stored, Finished::Stored]);
     assert!(broker.pause(q, &PauseNote::default()).await.expect("paused"));
     let summary = broker.queue_summary(q).await.expect("a summary");
-    assert_eq!((summary.pending, summary.retry, summary.scheduled, summary.failed_total), (1, 1, 1, 1), "{q:?}");
+    assert_eq!(
+        (summary.pending, summary.retry, summary.scheduled, summary.failed_total),
+        (1, 1, 1, 1),
+        "{q:?}"
+    );
     assert!(summary.paused.is_some());
     broker.resume(q, None).await.expect("resumed");
     assert_eq!(broker.backlog(q, HANG).await.expect("a backlog").pending, 1);

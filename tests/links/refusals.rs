@@ -16,7 +16,11 @@ async fn a_replica_is_refused_by_name_and_says_what_to_do() {
     let replica = &redis.servers[1];
     let error = refusal(&replica.plain_url()).await;
     assert!(!error.is_retryable());
-    assert_eq!((error.reason(), error.to_string().contains("read-only replica")), ("RedisReplica", true), "{error}");
+    assert_eq!(
+        (error.reason(), error.to_string().contains("read-only replica")),
+        ("RedisReplica", true),
+        "{error}"
+    );
     assert!(error.to_string().contains(&format!("127.0.0.1:{}", replica.port())), "{error}");
     assert!(error.to_string().contains("redis-sentinel://"), "{error}");
 }
@@ -50,7 +54,8 @@ async fn a_master_that_no_sentinel_knows_is_named() {
 #[tokio::test]
 async fn sentinels_and_servers_have_passwords_of_their_own() {
     let server = Options::plain().password("of-servers").config("masterauth", "of-servers").start();
-    let sentinel = crate::support::redis_sentinel::Sentinel::with_passwords(&server, "of-servers", "of-sentinels");
+    let sentinel =
+        crate::support::redis_sentinel::Sentinel::with_passwords(&server, "of-servers", "of-sentinels");
     let host = sentinel.url();
     let host = host.strip_prefix("redis-sentinel://").expect("it begins so");
     let both = format!("redis-sentinel://:of-servers@{host}&sentinel-password=of-sentinels");

@@ -54,7 +54,11 @@ async fn a_master_that_was_replaced_and_lives_on_gets_no_more_work() {
     let stored = told.stored.lock().expect("no panic under the lock").clone();
     let there = redis.servers[1].cli_lines(["LRANGE", "asynq:{q}:pending", "0", "-1"]);
     let lost = stored.iter().filter(|id| !there.contains(id)).count();
-    println!("{} stored, {lost} of them in the old master only; longest call {:?}", stored.len(), told.longest());
+    println!(
+        "{} stored, {lost} of them in the old master only; longest call {:?}",
+        stored.len(),
+        told.longest()
+    );
     // It took writes until we heard of its successor: we ask once a second, and write once a millisecond.
     assert!(lost <= 2500, "{lost} of {} went to the old master", stored.len());
     assert!(told.longest() < HANG, "{:?}", told.longest());
@@ -86,7 +90,9 @@ async fn an_outcome_that_a_demoted_master_refuses_is_stored_by_the_new_one() {
     let broker = Broker::connect(&redis.endpoint()).await.expect("connect");
     broker.enqueue(&message(&q, "a"), None).await.expect("stored");
     let request = ClaimRequest { queue: &q, owner: &owner, sequence: 1, max: 1, lease: 6 * HANG };
-    assert!(matches!(broker.claim(&request).await.expect("claim"), Claimed::Tasks(tasks) if tasks.len() == 1));
+    assert!(
+        matches!(broker.claim(&request).await.expect("claim"), Claimed::Tasks(tasks) if tasks.len() == 1)
+    );
     redis.synced(1);
     redis.hand_over(0, 1);
     // The script meets the refusal where it expects one, and answers it as this task's own.
@@ -130,7 +136,9 @@ async fn a_failover_in_the_middle_of_a_batch_gives_no_wrong_count() {
     for (task, verdict) in all.iter().zip(&verdicts) {
         match verdict {
             Ok(Enqueued::Stored) => stored.push(task.message.id.clone()),
-            Ok(Enqueued::Conflict) => panic!("task {} was sent once and is said to be there", task.message.id),
+            Ok(Enqueued::Conflict) => {
+                panic!("task {} was sent once and is said to be there", task.message.id)
+            }
             Err(error) => {
                 assert!(error.is_retryable(), "{error}");
                 open.push(task.clone());
@@ -176,7 +184,12 @@ async fn a_silent_master_and_a_silent_sentinel_hold_nobody_up() {
     broker.enqueue(&message(&q, "last"), None).await.expect("stored");
     until(Duration::from_secs(2), "the last one runs", async || worker.has_run("last")).await;
     let (lost, doubled) = account(&told, &worker.stop().await);
-    println!("{} stored, {} lost, {doubled} runs too many, longest call {:?}", told.stored(), lost.len(), told.longest());
+    println!(
+        "{} stored, {} lost, {doubled} runs too many, longest call {:?}",
+        told.stored(),
+        lost.len(),
+        told.longest()
+    );
     assert!(lost.len() <= 200, "{} lost", lost.len());
 }
 

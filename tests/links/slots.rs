@@ -39,7 +39,11 @@ async fn a_slot_that_moves_under_load_loses_and_doubles_nothing() {
     assert!(told.longest() < HANG, "{:?}", told.longest());
     for queue in ["a", "b", "c"] {
         for container in ["pending", "active", "lease", "retry"] {
-            assert_eq!(redis.cli(&["EXISTS", &format!("asynq:{{{queue}}}:{container}")]), "0", "{queue} {container}");
+            assert_eq!(
+                redis.cli(&["EXISTS", &format!("asynq:{{{queue}}}:{container}")]),
+                "0",
+                "{queue} {container}"
+            );
         }
     }
 }

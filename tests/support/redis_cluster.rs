@@ -1,11 +1,13 @@
 //! A Redis Cluster of one test: masters that know each other from the start.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cronmill::broker::Endpoint;
 
 use super::redis_server::{Options, RedisServer, With, free_port};
+use super::tls::Certificates;
 use super::wait::until_blocking;
 
 /// A cluster serves 2 s after its start at the earliest.
@@ -44,12 +46,20 @@ impl Cluster {
         Self::of(&Options::plain(), masters)
     }
 
+    /// [`Cluster::start`], with TLS between the nodes and to us.
+    pub fn start_tls(masters: usize, certificates: &Arc<Certificates>) -> Self {
+        Self::of(&Options::plain().tls_with(certificates).config("tls-cluster", "yes"), masters)
+    }
+
     pub(super) fn of(options: &Options, masters: usize) -> Self {
         for _ in 0..20 {
             if let Some(nodes) = launch(options, masters) {
                 let cluster = Self { nodes };
                 until_blocking(START_LIMIT, "the cluster serves", || {
-                    cluster.nodes.iter().all(|node| node.cli(["CLUSTER", "INFO"]).contains("cluster_state:ok"))
+                    cluster
+                        .nodes
+                        .iter()
+                        .all(|node| node.cli(["CLUSTER", "INFO"]).contains("cluster_state:ok"))
                 });
                 return cluster;
             }
@@ -75,8 +85,13 @@ impl Cluster {
     }
 
     pub(super) fn url_of<'a>(nodes: impl IntoIterator<Item = &'a RedisServer>) -> String {
-        let hosts: Vec<_> = nodes.into_iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
-        format!("redis-cluster://{}", hosts.join(","))
+        let (mut hosts, mut scheme) = (Vec::new(), "redis-cluster");
+        for node in nodes {
+            let port = if node.tls_port() > 0 { node.tls_port() } else { node.port() };
+            scheme = if node.tls_port() > 0 { "rediss-cluster" } else { scheme };
+            hosts.push(format!("127.0.0.1:{port}"));
+        }
+        format!("{scheme}://{}", hosts.join(","))
     }
 
     /// Runs `redis-cli` on whatever node holds the keys.
@@ -116,7 +131,8 @@ impl Cluster {
 
     /// Moves up to `most` keys of a slot that is on its way; answers how many there were.
     pub fn move_keys(&self, slot: u16, from: usize, to: usize, most: usize) -> usize {
-        let keys = self.nodes[from].cli_lines(["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), &most.to_string()]);
+        let keys =
+            self.nodes[from].cli_lines(["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), &most.to_string()]);
         self.move_these(from, to, &keys);
         keys.len()
     }
@@ -161,8 +177,12 @@ fn launch(options: &Options, masters: usize) -> Option<Vec<RedisServer>> {
             node.set_config(directive, value);
         }
         let (first, last) = (place * SLOTS / masters, (place + 1) * SLOTS / masters - 1);
-        let (id, epoch, port) = (format!("{:040x}", place + 1), place + 1, node.port());
-        lines.push((format!("{id} 127.0.0.1:{port}@{bus}"), format!("master - 0 0 {epoch} connected {first}-{last}")));
+        let (id, epoch) = (format!("{:040x}", place + 1), place + 1);
+        let port = if node.tls_port() > 0 { node.tls_port() } else { node.port() };
+        lines.push((
+            format!("{id} 127.0.0.1:{port}@{bus}"),
+            format!("master - 0 0 {epoch} connected {first}-{last}"),
+        ));
     }
     for (place, node) in nodes.iter().enumerate() {
         let mut text = String::new();

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::process::Process;
 use super::redis_server::{Options, RedisServer, free_port};
+use super::tls::Certificates;
 use super::wait::until_blocking;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -26,7 +27,7 @@ pub struct Sentinel {
 impl Sentinel {
     /// A Sentinel that watches the first of these servers, which is the master.
     pub(super) fn of(servers: &[&RedisServer], quorum: usize) -> Self {
-        Self::start(servers[0], quorum, "")
+        Self::start(servers[0].port(), quorum, |_| String::new())
     }
 
     /// A Sentinel of one server, which has a password of its own. An empty one is none.
@@ -35,20 +36,31 @@ impl Sentinel {
         if !servers.is_empty() {
             lines.push_str(&format!("sentinel auth-pass {MASTER} {servers}\n"));
         }
-        Self::start(server, 1, &lines)
+        Self::start(server.port(), 1, |_| lines.clone())
     }
 
-    fn start(master: &RedisServer, quorum: usize, lines: &str) -> Self {
+    /// A Sentinel of one server that speaks TLS only, to it and to us.
+    pub fn with_tls(server: &RedisServer, certificates: &Certificates) -> Self {
+        Self::start(server.tls_port(), 1, |port| {
+            let mut lines = format!("port 0\ntls-port {port}\ntls-replication yes\ntls-auth-clients no\n");
+            for (directive, file) in certificates.directives() {
+                lines.push_str(&format!("{directive} {}\n", file.display()));
+            }
+            lines
+        })
+    }
+
+    fn start(master: u16, quorum: usize, lines: impl Fn(u16) -> String) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         for _ in 0..20 {
             let port = free_port();
             let file = dir.path().join("sentinel.conf");
             let text = format!(
-                "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {MASTER} 127.0.0.1 {} {quorum}\n\
+                "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {MASTER} 127.0.0.1 {master} {quorum}\n\
                  sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MS}\n\
-                 sentinel failover-timeout {MASTER} 4000\n{lines}",
+                 sentinel failover-timeout {MASTER} 4000\n{}",
                 dir.path().display(),
-                master.port(),
+                lines(port),
             );
             std::fs::write(&file, text).expect("write into our own folder");
             let mut command = Command::new("redis-server");
@@ -103,14 +115,16 @@ impl Sentinels {
         };
         let mut servers: Vec<RedisServer> = (0..replicas).map(replica).collect();
         servers.insert(0, master);
-        let linked = |server: &RedisServer| server.cli(["INFO", "replication"]).contains("master_link_status:up");
+        let linked =
+            |server: &RedisServer| server.cli(["INFO", "replication"]).contains("master_link_status:up");
         until_blocking(START_LIMIT, "the replicas follow", || servers[1..].iter().all(linked));
         let all: Vec<&RedisServer> = servers.iter().collect();
         let sentinels: Vec<Sentinel> = (0..3).map(|_| Sentinel::of(&all, 2)).collect();
         until_blocking(START_LIMIT, "the Sentinels know of each other", || {
             sentinels.iter().all(|sentinel| {
                 let facts = sentinel.cli(&["SENTINEL", "MASTER", MASTER]);
-                let number = |name: &str| facts.lines().skip_while(|line| *line != name).nth(1).map(str::to_owned);
+                let number =
+                    |name: &str| facts.lines().skip_while(|line| *line != name).nth(1).map(str::to_owned);
                 number("num-other-sentinels").as_deref() == Some("2")
                     && number("num-slaves") == Some(replicas.to_string())
             })
@@ -131,7 +145,8 @@ impl Sentinels {
 
     /// The place among the servers of the one that the Sentinels name.
     pub fn master(&self) -> usize {
-        let named = self.sentinels.last().expect("three").cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]);
+        let named =
+            self.sentinels.last().expect("three").cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]);
         let port = named.lines().nth(1).expect("a port").to_owned();
         self.servers.iter().position(|server| server.port().to_string() == port).expect("one of ours")
     }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cronmill::broker::Endpoint;
@@ -27,6 +28,7 @@ pub struct Options {
     users: Vec<String>,
     config: Vec<(String, String)>,
     tls: bool,
+    certificates: Option<Arc<Certificates>>,
     durable: bool,
 }
 
@@ -34,7 +36,15 @@ impl Options {
     /// One Redis of the installed version, whatever sort this run of the tests is about.
     pub fn plain() -> Self {
         let variant = Variant::Plain;
-        Self { variant, password: None, users: Vec::new(), config: Vec::new(), tls: false, durable: false }
+        Self {
+            variant,
+            password: None,
+            users: Vec::new(),
+            config: Vec::new(),
+            tls: false,
+            certificates: None,
+            durable: false,
+        }
     }
 
     /// Demands this password of the default user.
@@ -59,6 +69,12 @@ impl Options {
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self
+    }
+
+    /// Listens for TLS too, with certificates that it shares with others.
+    pub fn tls_with(mut self, certificates: &Arc<Certificates>) -> Self {
+        self.certificates = Some(Arc::clone(certificates));
+        self.tls()
     }
 
     /// Keeps its data through a kill and a new start: every write is on disk before its reply.
@@ -100,7 +116,9 @@ impl Options {
     /// A server that does not run yet and has no port.
     pub(super) fn prepare(self) -> RedisServer {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let certificates = self.tls.then(|| Certificates::create(dir.path()));
+        let shared = self.certificates.clone();
+        let own = || Arc::new(Certificates::create(dir.path()));
+        let certificates = self.tls.then(|| shared.unwrap_or_else(own));
         let with = With::Nothing;
         RedisServer { options: self, dir, certificates, port: 0, tls_port: 0, process: None, with }
     }
@@ -110,7 +128,7 @@ impl Options {
 pub struct RedisServer {
     options: Options,
     dir: TempDir,
-    certificates: Option<Certificates>,
+    certificates: Option<Arc<Certificates>>,
     port: u16,
     tls_port: u16,
     process: Option<Process>,
@@ -140,6 +158,11 @@ impl RedisServer {
     /// Its port for plain connections.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its port for TLS, 0 without.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
     }
 
     /// Its process id.
@@ -212,19 +235,25 @@ impl RedisServer {
     /// [`RedisServer::cli`] for answers that are not text.
     pub fn cli_bytes<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Vec<u8> {
         let arguments: Vec<_> = arguments.into_iter().collect();
-        let With::Nodes(others) = &self.with else { return self.ask(&[], &arguments) };
+        let socket = self.socket();
+        let here = ["-s", socket.to_str().expect("a path of ours")];
+        let With::Nodes(others) = &self.with else { return self.ask(&here, &arguments) };
         let first = arguments[0].as_ref().to_string_lossy().to_uppercase();
-        let is_keyless_script = first == "EVAL" && arguments.get(2).is_some_and(|count| count.as_ref() == "0");
+        let is_keyless_script =
+            first == "EVAL" && arguments.get(2).is_some_and(|count| count.as_ref() == "0");
         if !is_keyless_script && !redis_cluster::OF_EACH_NODE.contains(&first.as_str()) {
-            return self.ask(&["-c"], &arguments);
+            return self.ask(&["-c", "-p", &self.port.to_string()], &arguments);
         }
-        let answers = [self].into_iter().chain(others).map(|node| node.ask(&[], &arguments));
+        let answers = [self].into_iter().chain(others).map(|node| {
+            let socket = node.socket();
+            node.ask(&["-s", socket.to_str().expect("a path of ours")], &arguments)
+        });
         redis_cluster::one_of(answers.collect())
     }
 
-    fn ask<A: AsRef<OsStr>>(&self, flags: &[&str], arguments: &[A]) -> Vec<u8> {
+    fn ask<A: AsRef<OsStr>>(&self, to: &[&str], arguments: &[A]) -> Vec<u8> {
         let mut command = Command::new("redis-cli");
-        command.args(["-e"]).args(flags).arg("-s").arg(self.socket()).args(arguments);
+        command.arg("-e").args(to).args(arguments);
         if let Some(password) = &self.options.password {
             command.env("REDISCLI_AUTH", password);
         }
@@ -347,9 +376,9 @@ impl RedisServer {
         command.arg("--dir").arg(self.dir.path()).arg("--unixsocket").arg(self.socket());
         if let Some(certificates) = &self.certificates {
             command.args(["--tls-port", &self.tls_port.to_string(), "--tls-auth-clients", "no"]);
-            command.arg("--tls-cert-file").arg(&certificates.certificate);
-            command.arg("--tls-key-file").arg(&certificates.key);
-            command.arg("--tls-ca-cert-file").arg(&certificates.authority);
+            for (directive, file) in certificates.directives() {
+                command.arg(format!("--{directive}")).arg(file);
+            }
         }
         command
     }

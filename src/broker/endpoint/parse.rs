@@ -24,9 +24,8 @@ pub(super) fn place(text: &str) -> Result<Place, String> {
 
 fn single(text: &str) -> Result<ConnectionInfo, String> {
     url::Url::parse(text).map_err(|error| error.to_string())?;
-    let info = text
-        .into_connection_info()
-        .map_err(|error| error.detail().unwrap_or(error.category()).to_owned())?;
+    let info =
+        text.into_connection_info().map_err(|error| error.detail().unwrap_or(error.category()).to_owned())?;
     let tcp = info.tcp_settings().clone().set_nodelay(true);
     Ok(info.set_tcp_settings(tcp))
 }
@@ -40,7 +39,11 @@ fn sentinel(scheme: &str, rest: &str) -> Result<Place, String> {
             "master" => master = value.into_owned(),
             "sentinel-user" => user = Some(value.into_owned()),
             "sentinel-password" => password = Some(value.into_owned()),
-            _ => return Err(format!("{name:?} is unknown; known are master, sentinel-user, sentinel-password")),
+            _ => {
+                return Err(format!(
+                    "{name:?} is unknown; known are master, sentinel-user, sentinel-password"
+                ));
+            }
         }
     }
     if master.is_empty() {

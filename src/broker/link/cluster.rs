@@ -118,7 +118,10 @@ impl Cluster {
         let owner = map.owners[usize::from(slot)].and_then(|place| map.nodes.get(usize::from(place)));
         owner.cloned().ok_or_else(|| {
             self.doubt();
-            make_extension_error("CLUSTERDOWN".into(), Some(format!("no node of the cluster holds slot {slot}")))
+            make_extension_error(
+                "CLUSTERDOWN".into(),
+                Some(format!("no node of the cluster holds slot {slot}")),
+            )
         })
     }
 
@@ -237,7 +240,9 @@ async fn ask(connection: &mut impl ConnectionLike, host: &str) -> RedisResult<Ve
     let rows: Vec<Vec<Value>> = command.query_async(connection).await?;
     let ranges: Vec<Range> = rows.into_iter().filter_map(|row| range(row, host)).collect();
     match ranges.is_empty() {
-        true => Err(make_extension_error("CLUSTERDOWN".into(), Some("no node of the cluster holds slots".into()))),
+        true => {
+            Err(make_extension_error("CLUSTERDOWN".into(), Some("no node of the cluster holds slots".into())))
+        }
         false => Ok(ranges),
     }
 }
@@ -245,7 +250,8 @@ async fn ask(connection: &mut impl ConnectionLike, host: &str) -> RedisResult<Ve
 /// First slot, last slot, then the master and its replicas, each with host and port.
 fn range(row: Vec<Value>, asked: &str) -> Option<Range> {
     let mut row = row.into_iter();
-    let mut slot = || redis::from_redis_value::<u16>(row.next()?).ok().filter(|slot| usize::from(*slot) < SLOTS);
+    let mut slot =
+        || redis::from_redis_value::<u16>(row.next()?).ok().filter(|slot| usize::from(*slot) < SLOTS);
     let (first, last) = (slot()?, slot()?);
     let mut master: Vec<Value> = redis::from_redis_value(row.next()?).ok()?;
     if master.len() < 2 || first > last {

@@ -4,7 +4,9 @@
 //! reported as failed: the caller knows how to repeat it.
 
 mod cluster;
+mod inquiry;
 mod routed;
+mod search;
 mod sentinel;
 mod slot;
 

@@ -207,7 +207,8 @@ impl Routed {
                 answer => return answer,
             }
         }
-        let nobody = || redis::make_extension_error("CLUSTERDOWN".into(), Some("no node is known".to_owned()));
+        let nobody =
+            || redis::make_extension_error("CLUSTERDOWN".into(), Some("no node is known".to_owned()));
         Err(refused.unwrap_or_else(nobody))
     }
 }

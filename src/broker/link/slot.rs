@@ -6,9 +6,8 @@ use redis::{Arg, Cmd};
 pub(super) const SLOTS: usize = 16384;
 
 /// Commands that name no key, or none that decides where they go: any node will do.
-const KEYLESS: [&[u8]; 10] = [
-    b"CLUSTER", b"CONFIG", b"HELLO", b"INFO", b"PING", b"PUBLISH", b"QUIT", b"SCRIPT", b"SLOWLOG", b"TIME",
-];
+const KEYLESS: [&[u8]; 10] =
+    [b"CLUSTER", b"CONFIG", b"HELLO", b"INFO", b"PING", b"PUBLISH", b"QUIT", b"SCRIPT", b"SLOWLOG", b"TIME"];
 
 /// The first key of a command, if it has one.
 pub(super) fn key_of(command: &Cmd) -> Option<&[u8]> {
@@ -68,7 +67,8 @@ mod tests {
     fn slots_are_those_of_redis() {
         // As CLUSTER KEYSLOT answers.
         assert_eq!(crc16(b"123456789"), 0x31c3);
-        for (key, slot) in [("foo", 12182), ("bar", 5061), ("", 0), ("{foo}x", 12182), ("x{foo}{bar}", 12182)] {
+        for (key, slot) in [("foo", 12182), ("bar", 5061), ("", 0), ("{foo}x", 12182), ("x{foo}{bar}", 12182)]
+        {
             assert_eq!(slot_of(key.as_bytes()), slot, "{key}");
         }
         assert_eq!(slot_of(b"{}foo"), crc16(b"{}foo") % 16384, "an empty tag is none");
