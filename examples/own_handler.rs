@@ -3,8 +3,8 @@
 use std::env;
 
 use cronmill::broker::Broker;
-use cronmill::cli::args::QueueWeights;
 use cronmill::shutdown;
+use cronmill::task::QueueWeights;
 use cronmill::worker::{Context, HandlerError, Mux, Server, Task};
 use serde_json::Value;
 

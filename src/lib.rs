@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+pub mod causes;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "local")]

@@ -131,7 +131,8 @@ impl Broker {
         self.note_schedules(&queue).await?;
         let revision = &entry.revision;
         let mut call = script::PUT_ENTRY.key(keys.entry(&entry.uid));
-        call.key(keys.due()).arg(&entry.uid).arg(revision.epoch).arg(revision.generation);
+        call.key(keys.due()).key(keys.ticks(&entry.uid));
+        call.arg(&entry.uid).arg(revision.epoch).arg(revision.generation);
         call.arg(revision.to_string())
             .arg(entry.to_json())
             .arg(entry.timing_hash())

@@ -4,7 +4,7 @@
 //! call may be repeated: a reply lost on the way never loses, doubles or strands a task. No script works on
 //! more than a bounded number of tasks, so none holds Redis for long.
 //!
-//! Not here: Kubernetes, metrics, and any decision about when to retry.
+//! Not here: Kubernetes, metrics, and what becomes of a failed attempt.
 
 mod claim;
 mod clock;
@@ -20,6 +20,7 @@ mod inspect;
 mod keep;
 mod keys;
 mod link;
+mod outage;
 mod pause;
 mod reply;
 mod script;
@@ -39,6 +40,7 @@ pub use finish::{Finish, FinishOutcome, Finished};
 pub use fire::{FireRequest, FireVerdict};
 pub use inspect::{Backlog, DayCount, Page, QueueSummary, TaskView};
 pub use keep::{ArchiveLimits, Cleaned, Forwarded, Recovered};
+pub(crate) use outage::Outage;
 pub use pause::{PauseNote, PauseState, Resumed};
 pub use server::LiveServer;
 pub use steer::{Deleted, Ran};

@@ -53,7 +53,7 @@ scripts! {
     /// Delete a task that is not running.
     DELETE = "delete_task.lua" + LEAVE;
     /// Write a schedule entry.
-    PUT_ENTRY = "put_entry.lua";
+    PUT_ENTRY = "put_entry.lua" + LEDGER;
     /// Remove a schedule entry, or stop it from firing.
     RETIRE_ENTRY = "retire_entry.lua";
     /// Set an entry aside.

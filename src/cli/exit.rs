@@ -8,6 +8,7 @@ use anyhow::Error;
 
 use super::output::clean_lines;
 use crate::broker::BrokerError;
+use crate::causes;
 
 /// How a command ended, when it did not end well.
 #[derive(Debug)]
@@ -94,35 +95,14 @@ pub fn exit_code(result: Result<(), Failure>) -> ExitCode {
     ExitCode::from(failure.code())
 }
 
-/// An error with its causes on one line, without the causes that a message already quotes.
+/// An error with its causes on one line.
 pub(super) fn one_line(error: &Error) -> String {
-    causes(error.as_ref())
-}
-
-/// [`one_line`] for an error that is borrowed.
-pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut line = String::new();
-    for cause in anyhow::Chain::new(error) {
-        let cause = cause.to_string();
-        if line.is_empty() {
-            line = cause;
-        } else if !line.contains(&cause) {
-            line.push_str(": ");
-            line.push_str(&cause);
-        }
-    }
-    line
+    causes::on_one_line(error.as_ref())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn causes_follow_on_one_line_and_are_not_repeated() {
-        let error = Error::msg("connection refused").context("connect to Redis (connection refused)");
-        assert_eq!(one_line(&error.context("start")), "start: connect to Redis (connection refused)");
-    }
 
     #[test]
     fn no_is_1_usage_is_2_and_failure_is_3() {

@@ -6,7 +6,6 @@
 //!
 //! The steps themselves are atomic and safe to repeat: two keepers at once do no harm, only work twice.
 
-mod outage;
 mod queue;
 
 use std::fmt;
@@ -19,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{ArchiveLimits, Broker, Owner};
 use crate::task::{Message, QueueName, default_retry_delay};
 
-pub(crate) use outage::Outage;
 use queue::QueueKeeper;
 
 /// Keeps some queues for as long as it runs.

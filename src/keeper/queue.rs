@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Keeper, Outage};
+use super::Keeper;
 use crate::broker::BrokerError;
+use crate::broker::Outage;
 use crate::task::QueueName;
 
 /// How long a turn lasts unless renewed: the longest a queue goes without a keeper after one died.

@@ -24,8 +24,8 @@ use super::put::Put;
 use super::read::{Found, Reader};
 use super::record;
 use super::squad::{Squads, Surroundings};
+use crate::broker::Outage;
 use crate::broker::{Broker, Endpoint, Owner};
-use crate::keeper::Outage;
 use crate::scheduler::{Scheduler, Tick};
 use crate::telemetry::Metrics;
 
@@ -132,6 +132,7 @@ impl Dev {
         let broker = Broker::connect(&endpoint).await?;
         tell(Event::Redis { address: endpoint.to_string(), is_private: private.is_some() });
         let owner = Owner::new(&options.host, std::process::id(), &uuid::Uuid::new_v4().to_string());
+        record::announce(&options.metrics);
         let scheduler = Scheduler::new(broker.clone(), owner.clone()).on_tick({
             let (tell, metrics) = (Arc::clone(&tell), options.metrics.clone());
             move |tick: &Tick| {

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{Event, Tell};
 use super::manifest::{Changes, ObjectKey, ResolvedQueue, ResolvedTask};
+use crate::broker::Outage;
 use crate::broker::{BrokerError, PauseNote};
 use crate::crd::Paused;
-use crate::keeper::Outage;
 use crate::schedule::Entry;
 use crate::scheduler::{Applied, Scheduler, SchedulerError};
 use crate::task::QueueName;

@@ -15,7 +15,7 @@ use super::manifest::{CommandLine, ObjectKey, ResolvedQueue, WorkerFleet, Worker
 use super::observe::{Held, Observer, held_on};
 use crate::broker::{Backlog, Broker, BrokerError};
 use crate::scaling::{History, Plan, Policy, plan};
-use crate::task::QueueName;
+use crate::task::QueueWeights;
 use crate::telemetry::Metrics;
 
 /// TaskQueues whose work is read at once.
@@ -202,12 +202,12 @@ impl Squad {
 impl Surroundings {
     /// How one worker of a TaskQueue is started.
     fn command(&self, queue: &ResolvedQueue, workers: &WorkerFleet) -> CommandLine {
-        let weight = |name: &QueueName, weight: u32| format!("{name}={weight}");
-        let weights: Vec<_> =
-            queue.queues.iter().map(|queue| weight(&queue.redis_name, queue.weight)).collect();
+        let served = queue.queues.iter().map(|queue| (queue.redis_name.clone(), queue.weight));
+        // Admission refuses a TaskQueue without queues, and two that share a name in Redis.
+        let queues = QueueWeights::new(served).map(|queues| queues.to_string()).unwrap_or_default();
         let mut environment = BTreeMap::from([
             ("CRONMILL_REDIS_URL", self.redis_url.expose_secret().trim().to_owned()),
-            ("CRONMILL_QUEUES", weights.join(",")),
+            ("CRONMILL_QUEUES", queues),
             ("CRONMILL_STRICT", queue.strict.to_string()),
             ("CRONMILL_CONCURRENCY", workers.concurrency.to_string()),
             ("CRONMILL_LEASE", format!("{}s", queue.lease.as_secs())),

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
+use strsim::osa_distance;
 
 use super::error::{TimingError, shorten};
 
@@ -38,24 +39,9 @@ fn nearest(name: &str) -> Option<String> {
     let distance_to = |known: &str| {
         let known = known.to_ascii_lowercase();
         let city = known.rsplit('/').next().unwrap_or(&known);
-        edit_distance(&wanted, &known).min(1 + edit_distance(&wanted, city))
+        osa_distance(&wanted, &known).min(1 + osa_distance(&wanted, city))
     };
     let known = BUNDLED.available().map(|known| (distance_to(known.as_str()), known.as_str().to_owned()));
     let (distance, known) = known.min()?;
     (distance <= name.len().div_ceil(3)).then_some(known)
-}
-
-/// How many bytes must be inserted, removed or replaced to turn one text into the other.
-fn edit_distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.bytes().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
 }

@@ -10,10 +10,9 @@ use futures::{FutureExt as _, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::book::Parsed;
 use super::{Scheduler, Tick};
-use crate::broker::{BrokerError, DueEntries, DueEntry, FireRequest, FireVerdict};
+use crate::broker::{BrokerError, DueEntries, DueEntry, FireRequest, FireVerdict, Outage};
 use crate::schedule::{EntryError, TickOutcome, decide};
 use crate::task::QueueName;
 
@@ -55,22 +54,14 @@ impl Scheduler {
     /// was deleted while no process ran.
     pub async fn run(&self, stop: CancellationToken) {
         let firing = async {
-            let mut backoff = Backoff::default();
+            let mut outage = Outage::new("fire schedules");
             loop {
                 let pause = match self.round().await {
                     Ok(pause) => {
-                        if backoff.succeeded() {
-                            tracing::info!("schedules fire again");
-                        }
+                        outage.ended();
                         pause
                     }
-                    Err(error) => {
-                        let (pause, first) = backoff.failed();
-                        if first {
-                            tracing::warn!(error = &error as &dyn std::error::Error, "schedules cannot fire");
-                        }
-                        pause
-                    }
+                    Err(error) => outage.failed(&error),
                 };
                 tokio::time::sleep(pause).await;
             }

@@ -8,7 +8,6 @@
 //! Not here: where entries come from (manifests, the operator), and what runs the tasks.
 
 mod apply;
-mod backoff;
 mod book;
 mod error;
 mod fire;

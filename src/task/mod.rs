@@ -6,6 +6,7 @@
 
 mod message;
 mod monitor;
+mod queue_weights;
 mod retry;
 mod state;
 
@@ -13,6 +14,7 @@ pub use message::{DecodeError, Header, Message, QueueName, QueueNameError, UNDEC
 pub use monitor::{
     ProtoTimestamp, QueueWeight, SchedulerEnqueueEvent, SchedulerEntry, ServerInfo, WorkerInfo,
 };
+pub use queue_weights::{QueueWeights, QueueWeightsError};
 pub use retry::default_retry_delay;
 pub use state::State;
 

@@ -1,65 +1,11 @@
 //! The closed sets of label values.
 //!
-//! A label value is a variant here, or the name of a queue that this process serves or of a fleet whose size it
-//! decides: their number is bounded by the configuration. Never the name of a schedule, a task id or an error text.
+//! A label value is a variant here, a word fixed in the code, or the name of a queue that this process serves or of
+//! a fleet whose size it decides: their number is bounded by the configuration. Never the name of a schedule, a task id or an error text.
 
 use std::fmt::{self, Write as _};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
-
-/// How a nominal time of a schedule ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TickOutcome {
-    /// Its task was enqueued.
-    Enqueued,
-    /// The policy forbade it beside a task still living.
-    SkippedOverlap,
-    /// It was past its starting deadline or its catch-up window.
-    TooLate,
-    /// The schedule was suspended.
-    Suspended,
-    /// It waits for an earlier task to end.
-    Waiting,
-    /// A task of that id was there already.
-    Deduplicated,
-    /// Its task was enqueued in place of a living one.
-    Replaced,
-    /// It was fired again because Redis had lost the first firing.
-    Refired,
-    /// It could not be fired.
-    Failed,
-}
-
-impl TickOutcome {
-    /// Every outcome, in declaration order.
-    pub const ALL: [Self; 9] = [
-        Self::Enqueued,
-        Self::SkippedOverlap,
-        Self::TooLate,
-        Self::Suspended,
-        Self::Waiting,
-        Self::Deduplicated,
-        Self::Replaced,
-        Self::Refired,
-        Self::Failed,
-    ];
-
-    /// The label value.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Enqueued => "enqueued",
-            Self::SkippedOverlap => "skipped-overlap",
-            Self::TooLate => "too-late",
-            Self::Suspended => "suspended",
-            Self::Waiting => "waiting",
-            Self::Deduplicated => "deduplicated",
-            Self::Replaced => "replaced",
-            Self::Refired => "refired",
-            Self::Failed => "failed",
-        }
-    }
-}
 
 /// How one attempt of a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,12 +43,6 @@ impl TaskOutcome {
     }
 }
 
-impl EncodeLabelValue for TickOutcome {
-    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), fmt::Error> {
-        encoder.write_str(self.as_str())
-    }
-}
-
 impl EncodeLabelValue for TaskOutcome {
     fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), fmt::Error> {
         encoder.write_str(self.as_str())
@@ -111,7 +51,7 @@ impl EncodeLabelValue for TaskOutcome {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct TickLabels {
-    pub(super) outcome: TickOutcome,
+    pub(super) outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

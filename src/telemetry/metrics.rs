@@ -17,9 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::exposition::Exposition;
-use super::labels::{
-    BuildLabels, FinishLabels, FleetLabels, QueueLabels, TaskOutcome, TickLabels, TickOutcome,
-};
+use super::labels::{BuildLabels, FinishLabels, FleetLabels, QueueLabels, TaskOutcome, TickLabels};
 use super::queue_stats::{self, QueueStats};
 
 /// Upper bounds in seconds: firing and claiming are expected within milliseconds, late ones within minutes.
@@ -39,7 +37,7 @@ pub struct Metrics {
 struct Inner {
     registry: Registry,
     tick_lateness: Histogram,
-    ticks: [Counter; TickOutcome::ALL.len()],
+    ticks: Family<TickLabels, Counter>,
     queue_wait: Family<QueueLabels, Histogram, fn() -> Histogram>,
     task_run: Family<QueueLabels, Histogram, fn() -> Histogram>,
     finished: Family<FinishLabels, Counter>,
@@ -140,9 +138,9 @@ impl Metrics {
         self.inner.tick_lateness.observe(lateness.as_secs_f64());
     }
 
-    /// This many ticks were accounted for with `outcome`.
-    pub fn ticks(&self, outcome: TickOutcome, count: u64) {
-        self.inner.ticks[outcome as usize].inc_by(count);
+    /// This many ticks were accounted for with `outcome`, one of a closed set of words.
+    pub fn ticks(&self, outcome: &'static str, count: u64) {
+        self.inner.ticks.get_or_create(&TickLabels { outcome }).inc_by(count);
     }
 
     /// A lease was found to belong to another owner, or to nobody, before its task could be finished.
@@ -237,11 +235,10 @@ impl Metrics {
 
 impl Inner {
     fn new(version: &'static str) -> Self {
-        let ticks = Family::<TickLabels, Counter>::default();
         let mut inner = Self {
             registry: Registry::default(),
             tick_lateness: Histogram::new(WAIT_BUCKETS),
-            ticks: TickOutcome::ALL.map(|outcome| ticks.get_or_create_owned(&TickLabels { outcome })),
+            ticks: Family::default(),
             queue_wait: Family::new_with_constructor(|| Histogram::new(WAIT_BUCKETS)),
             task_run: Family::new_with_constructor(|| Histogram::new(RUN_BUCKETS)),
             finished: Family::default(),
@@ -260,15 +257,15 @@ impl Inner {
         };
         let build = Family::<BuildLabels, Gauge>::default();
         build.get_or_create(&BuildLabels { version }).set(1);
-        inner.register(build, ticks);
+        inner.register(build);
         inner
     }
 
     /// The text writer appends `_total` to counters and the unit to metrics that have one.
-    fn register(&mut self, build: Family<BuildLabels, Gauge>, ticks: Family<TickLabels, Counter>) {
+    fn register(&mut self, build: Family<BuildLabels, Gauge>) {
         let registry = &mut self.registry;
         registry.register("cronmill_build_info", "The running version", build);
-        registry.register("cronmill_ticks", "Ticks accounted for, by outcome", ticks);
+        registry.register("cronmill_ticks", "Ticks accounted for, by outcome", self.ticks.clone());
         registry.register(
             "cronmill_tasks_finished",
             "Attempts that ended, by outcome",

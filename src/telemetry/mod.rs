@@ -17,7 +17,7 @@ pub mod server;
 
 pub use error::TelemetryError;
 pub use health::{Health, Readiness};
-pub use labels::{TaskOutcome, TickOutcome};
+pub use labels::TaskOutcome;
 pub use logging::{LogFormat, init_tracing};
 pub use metrics::{Metrics, QueueMetrics};
 pub use queue_stats::QueueStats;

@@ -20,8 +20,8 @@ use super::selection::Selection;
 use super::shared::Shared;
 use super::stats::AttemptResult;
 use super::verdict::requeued;
+use crate::broker::Outage;
 use crate::broker::{BrokerError, ClaimRequest, Claimed, ClaimedTask, Extended, Finish};
-use crate::keeper::Outage;
 
 /// Tasks asked for at once.
 const CLAIM_MAX: usize = 64;

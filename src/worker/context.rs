@@ -12,7 +12,7 @@ use super::HandlerError;
 use super::attempt::{Attempt, BlockingGuard};
 use super::cancel::CancelReason;
 use crate::broker::BrokerError;
-use crate::keeper::Outage;
+use crate::broker::Outage;
 use crate::task::{Message, QueueName};
 
 /// The task a handler runs. Derefs to its [`Message`]. Cheap to clone.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use tower::BoxError;
 
+use crate::causes;
 use crate::task::QueueNameError;
 
 /// Longest error text kept in a task; the rest is cut. It is rewritten with the task at each attempt.
@@ -107,17 +108,7 @@ impl HandlerError {
     /// The text that is stored with the task: the error and its causes on one line, cut at 16 KiB.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = self.source.to_string();
-        let mut cause = self.source.source();
-        while let Some(inner) = cause {
-            let inner_text = inner.to_string();
-            // Many errors already say what their cause says.
-            if !text.contains(&inner_text) {
-                text.push_str(": ");
-                text.push_str(&inner_text);
-            }
-            cause = inner.source();
-        }
+        let mut text = causes::on_one_line(self.source.as_ref());
         if text.len() > TEXT_BYTES_MAX {
             text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
         }

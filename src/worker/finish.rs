@@ -16,8 +16,8 @@ use tracing::{debug, error, warn};
 use super::attempt::Attempt;
 use super::shared::Shared;
 use super::stats::AttemptResult;
+use crate::broker::Outage;
 use crate::broker::{Finish, Finished};
-use crate::keeper::Outage;
 
 /// Tasks in one call: a longer script would hold Redis up for others.
 const CHUNK_MAX: usize = 64;

@@ -10,8 +10,8 @@ use tracing::warn;
 
 use super::cancel::CancelReason;
 use super::shared::Shared;
+use crate::broker::Outage;
 use crate::broker::{BrokerError, Extended};
-use crate::keeper::Outage;
 
 /// Extends the leases of running tasks each third of a lease until `stop` is cancelled.
 ///

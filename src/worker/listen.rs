@@ -10,7 +10,7 @@ use tracing::info;
 use super::cancel::CancelReason;
 use super::shared::Shared;
 use crate::broker::Cancellations;
-use crate::keeper::Outage;
+use crate::broker::Outage;
 
 /// A connection that was silent this long is replaced: one that broke without a word looks the same.
 const SILENCE_MAX: Duration = Duration::from_secs(60);

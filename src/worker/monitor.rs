@@ -9,7 +9,7 @@ use tracing::debug;
 
 use super::attempt::Attempt;
 use super::shared::Shared;
-use crate::keeper::Outage;
+use crate::broker::Outage;
 use crate::task::{ServerInfo, WorkerInfo};
 
 /// Payload bytes shown per running task: it is for people to look at, and sent again every few seconds.

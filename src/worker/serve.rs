@@ -27,7 +27,8 @@ use super::server::{Builder, Server};
 use super::shared::{SHUTDOWN_GRACE, Shared};
 use super::verdict::requeued;
 use super::{HandlerError, WorkerError};
-use crate::keeper::{Keeper, Outage};
+use crate::broker::Outage;
+use crate::keeper::Keeper;
 use crate::task::{Message, QueueName, QueueWeight, ServerInfo};
 
 /// Outcomes that may wait for the finisher before attempts wait for it.

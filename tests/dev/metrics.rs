@@ -1,28 +1,10 @@
 //! `--listen`: what is measured, and the probes.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::field::{Dev, Folder, completed, count, queue, task};
 use crate::support::RedisServer;
-
-async fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
-}
-
-/// Status and body of a GET, or none while nobody listens.
-async fn get(addr: SocketAddr, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(addr).await.ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-}
+use crate::support::http::{free_address, get};
 
 /// Reads the text form as Prometheus does: each sample belongs to the metric described above it.
 fn parse(text: &str) -> BTreeMap<String, f64> {

@@ -9,10 +9,9 @@ use cronmill::broker::Broker;
 use cronmill::handlers::shop_data::ShopSize;
 use cronmill::producer::{Client, Task};
 use cronmill::task::{QueueName, State};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::shop::Fixture;
+use crate::support::http::{free_address, get};
 use crate::support::{Process, RedisServer, eventually, until};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -51,21 +50,6 @@ async fn done(redis: &RedisServer, id: &str) -> (i32, String) {
         (state == State::Completed).then_some((retried, result))
     })
     .await
-}
-
-async fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
-}
-
-/// Status and body of a GET, or none while nobody listens.
-async fn get(addr: SocketAddr, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(addr).await.ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
 async fn readiness_becomes(addr: SocketAddr, status: u16, body: &str) {

@@ -8,5 +8,6 @@ mod load;
 mod names;
 mod refusals;
 mod sentinel;
+mod single;
 mod slots;
 mod tls;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cronmill::broker::{
-    Broker, ClaimRequest, Claimed, Finish, FinishOutcome, FireRequest, FireVerdict, NextTick, Owner,
+    Broker, ClaimRequest, Claimed, Extended, Finish, FinishOutcome, FireRequest, FireVerdict, NextTick, Owner,
 };
 use cronmill::schedule::{
     CatchUp, Concurrency, Entry, Gap, Overlap, Revision, Template, TickOutcome, TimingSource,
@@ -16,7 +16,10 @@ use cronmill::task::QueueName;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::RedisServer;
+use crate::support::{RedisServer, until};
+
+/// How long anything may take before a test gives up on it.
+const LIMIT: Duration = Duration::from_secs(20);
 
 struct Bench {
     server: RedisServer,
@@ -56,11 +59,7 @@ impl Bench {
             let (scheduler, stop) = (self.scheduler.clone(), stop.clone());
             async move { scheduler.run(stop).await }
         });
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
-        while !condition(&self.ticks.lock().expect("lock")) {
-            assert!(std::time::Instant::now() < deadline, "{what}: {:?}", self.ticks.lock().expect("lock"));
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(LIMIT, what, async || condition(&self.ticks.lock().expect("lock"))).await;
         stop.cancel();
         running.await.expect("joined");
     }
@@ -229,17 +228,12 @@ async fn replace_waits_for_the_running_task_and_drops_the_waiting_one() {
         let (broker, queue) = (bench.broker.clone(), bench.queue.clone());
         let id = running.id.clone();
         async move {
-            let until = std::time::Instant::now() + Duration::from_secs(10);
-            loop {
-                let ids = [id.clone()];
-                let extended =
-                    broker.extend(&queue, &owner, &ids, Duration::from_secs(30)).await.expect("extend");
-                if matches!(extended[0], cronmill::broker::Extended::Revoked(_)) {
-                    break;
-                }
-                assert!(std::time::Instant::now() < until, "never revoked");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            let ids = [id];
+            let is_revoked = async || {
+                let extended = broker.extend(&queue, &owner, &ids, Duration::from_secs(30)).await;
+                matches!(extended.expect("extend")[0], Extended::Revoked(_))
+            };
+            until(LIMIT, "it is revoked", is_revoked).await;
             let retry = FinishOutcome::Retry { at: broker.now(), counts_as_failure: true };
             let finish = Finish { message: running.body.expect("decodes"), outcome: retry };
             broker.finish(&queue, &owner, &[finish]).await.expect("finish");
@@ -339,6 +333,55 @@ async fn an_entry_that_cannot_be_read_is_set_aside_and_the_rest_fires() {
     assert_eq!(bench.ticks.lock().expect("lock")[0].schedule, "shop/good");
     assert!(bench.cli(&["HGET", "cronmill:{q}:entry:bad", "fault"]).contains("entry"));
     assert_eq!(bench.cli(&["ZSCORE", "cronmill:{q}:due", "bad"]), "inf");
+}
+
+#[tokio::test]
+async fn an_entry_set_aside_goes_on_from_its_tick_once_it_is_written_anew() {
+    let bench = Bench::new().await;
+    let original = entry("bad", "@hourly");
+    bench.scheduler.apply(&original).await.expect("apply");
+    bench.cli(&["HSET", "cronmill:{q}:entry:bad", "body", "{not json", "rev", "9.9.x"]);
+    let due = bench.due_since("bad", Duration::from_secs(3));
+    assert_eq!(set_aside(&bench).await, "inf");
+    // The version that its object has all the same: written anew, since what stands there is no good.
+    bench.cli(&["HSET", "cronmill:{q}:entry:bad", "rev", &original.revision.to_string()]);
+    assert_eq!(bench.scheduler.apply(&original).await.expect("apply"), Applied::Written);
+    assert_eq!(bench.cli(&["HEXISTS", "cronmill:{q}:entry:bad", "fault"]), "0");
+    bench.fire_until("the tick at which it was set aside", |ticks| ticks.len() == 1).await;
+    let tick = bench.ticks.lock().expect("lock")[0].clone();
+    assert_eq!((tick.outcome, tick.nominal), (TickOutcome::Enqueued, due));
+}
+
+#[tokio::test]
+async fn the_tick_at_which_an_entry_was_set_aside_has_failed_when_its_times_change() {
+    let bench = Bench::new().await;
+    let original = entry("bad", "@hourly");
+    bench.scheduler.apply(&original).await.expect("apply");
+    bench.cli(&["HSET", "cronmill:{q}:entry:bad", "body", "{not | json", "rev", "9.9.x"]);
+    let due = bench.due_since("bad", Duration::from_secs(3));
+    assert_eq!(set_aside(&bench).await, "inf");
+    let mut daily = edited(original, 1, |entry| entry.timing.schedules = vec!["@daily".into()]);
+    daily.revision.epoch = 10;
+    assert_eq!(bench.scheduler.apply(&daily).await.expect("apply"), Applied::Written);
+    let records = bench.broker.ticks(&bench.queue, "bad", 10).await.expect("ticks");
+    let record = records[0].clone();
+    assert_eq!((record.outcome, record.from, record.count), (TickOutcome::Failed, due, 1));
+    assert!(record.reason.expect("it says why").contains("entry"), "the reason is that of the fault");
+    assert_eq!(bench.cli(&["HGET", "cronmill:{q}:entry:bad", "n:failed"]), "1");
+}
+
+/// Runs the firing loop until the entry `bad` is set aside; its score in `due`.
+async fn set_aside(bench: &Bench) -> String {
+    let stop = CancellationToken::new();
+    let running = tokio::spawn({
+        let (scheduler, stop) = (bench.scheduler.clone(), stop.clone());
+        async move { scheduler.run(stop).await }
+    });
+    let is_aside = async || bench.cli(&["HEXISTS", "cronmill:{q}:entry:bad", "fault"]) == "1";
+    until(LIMIT, "it is set aside", is_aside).await;
+    stop.cancel();
+    running.await.expect("joined");
+    bench.cli(&["ZSCORE", "cronmill:{q}:due", "bad"])
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 //! pub mod support;
 //! ```
 
+pub mod http;
 pub mod peers;
 pub mod process;
 pub mod proxy;

@@ -51,9 +51,18 @@ impl Cluster {
         Self::of(&Options::plain().tls_with(certificates).config("tls-cluster", "yes"), masters)
     }
 
+    /// [`Cluster::start`], with clocks that are off by that many seconds.
+    pub fn start_with_clocks(clocks_off_s: &[i64]) -> Self {
+        Self::launched(&clocks_off_s.iter().map(|off| Options::plain().clock_off(*off)).collect::<Vec<_>>())
+    }
+
     pub(super) fn of(options: &Options, masters: usize) -> Self {
+        Self::launched(&vec![options.clone(); masters])
+    }
+
+    fn launched(options: &[Options]) -> Self {
         for _ in 0..20 {
-            if let Some(nodes) = launch(options, masters) {
+            if let Some(nodes) = launch(options) {
                 let cluster = Self { nodes };
                 until_blocking(START_LIMIT, "the cluster serves", || {
                     cluster
@@ -162,8 +171,9 @@ impl Cluster {
 }
 
 /// Starts nodes that know each other by their files; none when a port was taken meanwhile.
-fn launch(options: &Options, masters: usize) -> Option<Vec<RedisServer>> {
-    let mut nodes: Vec<RedisServer> = (0..masters).map(|_| options.clone().prepare()).collect();
+fn launch(options: &[Options]) -> Option<Vec<RedisServer>> {
+    let masters = options.len();
+    let mut nodes: Vec<RedisServer> = options.iter().map(|options| options.clone().prepare()).collect();
     let mut lines = Vec::new();
     for (place, node) in nodes.iter_mut().enumerate() {
         node.choose_ports();

@@ -30,6 +30,7 @@ pub struct Options {
     tls: bool,
     certificates: Option<Arc<Certificates>>,
     durable: bool,
+    clock_off_s: i64,
 }
 
 impl Options {
@@ -44,6 +45,7 @@ impl Options {
             tls: false,
             certificates: None,
             durable: false,
+            clock_off_s: 0,
         }
     }
 
@@ -75,6 +77,12 @@ impl Options {
     pub fn tls_with(mut self, certificates: &Arc<Certificates>) -> Self {
         self.certificates = Some(Arc::clone(certificates));
         self.tls()
+    }
+
+    /// Gives it a clock that is that many seconds ahead.
+    pub fn clock_off(mut self, seconds: i64) -> Self {
+        self.clock_off_s = seconds;
+        self
     }
 
     /// Keeps its data through a kill and a new start: every write is on disk before its reply.
@@ -356,6 +364,9 @@ impl RedisServer {
 
     fn command(&self) -> Command {
         let mut command = Command::new(redis_variant::program(self.options.variant));
+        if self.options.clock_off_s != 0 {
+            command.env("LD_PRELOAD", faketime()).env("FAKETIME", format!("{:+}s", self.options.clock_off_s));
+        }
         let mut set = |directive: &str, value: &str| {
             command.arg(format!("--{directive}")).args(value.split(' '));
         };
@@ -382,6 +393,15 @@ impl RedisServer {
         }
         command
     }
+}
+
+/// The library that gives a program another clock.
+fn faketime() -> PathBuf {
+    let found = std::fs::read_dir("/usr/lib").expect("a system").flatten().find_map(|folder| {
+        let library = folder.path().join("faketime/libfaketime.so.1");
+        library.exists().then_some(library)
+    });
+    found.expect("the package libfaketime is installed")
 }
 
 /// A port nobody listens on at this moment.

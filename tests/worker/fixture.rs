@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::support;
+
 /// Longest a condition may take to come true on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -21,10 +23,7 @@ pub(crate) fn queue(name: &str) -> QueueName {
 /// Waits until a condition holds and says how long that took.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
-        sleep(Duration::from_millis(5)).await;
-    }
+    support::until(PATIENCE, what, async || holds()).await;
     start.elapsed()
 }
 

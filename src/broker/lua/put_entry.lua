@@ -1,5 +1,5 @@
 -- put_entry: write a schedule entry, unless a newer revision stands there.
--- KEYS[1] hash entry   KEYS[2] zset due
+-- KEYS[1] hash entry   KEYS[2] zset due   KEYS[3] list record of its ticks
 -- ARGV[1] string uid   ARGV[2] int epoch   ARGV[3] int generation   ARGV[4] string revision
 -- ARGV[5] string body (JSON)   ARGV[6] string hash of what decides its times   ARGV[7] string concurrency policy
 -- ARGV[8] int next tick, Unix s, or ''   ARGV[9] int when that is due, Unix ms, or +inf   ARGV[10] string cluster
@@ -7,8 +7,9 @@
 -- ARGV[14] 1 when it is suspended
 -- Returns: array: verdict (written, same, older, due-first), stored revision, stored next
 -- An edit that leaves the times alone keeps the stored next tick. One that moves them waits until the tick
--- that is due under the old times is accounted for: due-first.
-local old = redis.call('HMGET', KEYS[1], 'rev', 'epoch', 'generation', 'timing', 'next', 'body', 'retired')
+-- that is due under the old times is accounted for: due-first. An entry that was set aside goes on from the tick
+-- at which it was; where its times have changed since, that tick has failed.
+local old = redis.call('HMGET', KEYS[1], 'rev', 'epoch', 'generation', 'timing', 'next', 'body', 'retired', 'fault')
 local next_tick, due = ARGV[8], ARGV[9]
 if old[1] then
   local epoch, generation = tonumber(old[2]), tonumber(old[3])
@@ -20,9 +21,13 @@ if old[1] then
   elseif old[4] == ARGV[6] then
     next_tick = old[5]
     due = stored_due or due
-    if old[1] == ARGV[4] and stored_due then return {'same', old[1], old[5]} end
+    if old[8] and next_tick ~= '' then due = next_tick .. '000' end
+    if old[1] == ARGV[4] and stored_due and not old[8] then return {'same', old[1], old[5]} end
   elseif stored_due and tonumber(stored_due) <= tonumber(ARGV[11]) then
     return {'due-first', old[1], old[5]}
+  elseif old[8] and old[5] ~= '' and tonumber(old[5]) * 1000 <= tonumber(ARGV[11]) then
+    record(KEYS[3], old[5], old[5], '1', 'failed', ARGV[11], '', escaped(old[8]))
+    redis.call('HINCRBY', KEYS[1], 'n:failed', 1)
   end
 elseif ARGV[12] ~= '' then
   next_tick, due = ARGV[12], ARGV[13]

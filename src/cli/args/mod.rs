@@ -9,7 +9,6 @@ pub mod log;
 pub mod moment;
 pub mod object;
 pub mod output;
-pub mod queues;
 pub mod redis;
 pub mod switch;
 
@@ -20,6 +19,5 @@ pub use log::LogArgs;
 pub use moment::{Moment, parse_timestamp};
 pub use object::ObjectName;
 pub use output::OutputArgs;
-pub use queues::QueueWeights;
 pub use redis::RedisArgs;
 pub use switch::parse_switch;

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::entry_lookup::{self, Placed};
+use crate::causes;
 use crate::cli::args::{ConnectionArgs, OutputArgs};
-use crate::cli::exit::{Failure, causes};
+use crate::cli::exit::Failure;
 use crate::cli::output::{Table, Tone, relative};
 use crate::schedule::{CatchUp, Concurrency, Entry, Gap, Overlap};
 
@@ -81,7 +82,7 @@ impl From<Placed> for Schedule {
         let Placed { queue, stored } = placed;
         let (object, unreadable) = match stored.entry {
             Ok(entry) => (Some(Object::from(entry)), None),
-            Err(error) => (None, Some(causes(&*error))),
+            Err(error) => (None, Some(causes::on_one_line(&*error))),
         };
         Self {
             uid: stored.uid,

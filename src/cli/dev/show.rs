@@ -9,7 +9,7 @@ use jiff::Zoned;
 use serde_json::{Value, json};
 
 use super::Output;
-use crate::cli::exit::causes;
+use crate::causes;
 use crate::cli::output::{clean_lines, count_of};
 use crate::local::Event;
 use crate::scheduler::Tick;
@@ -46,7 +46,7 @@ impl Show {
     pub(super) fn event(&self, event: &Event) {
         match event {
             Event::Wrong(error) => self.tell(format!("error: {error}")),
-            Event::Refused(error) => self.tell(format!("error: {}", causes(error.as_ref()))),
+            Event::Refused(error) => self.tell(format!("error: {}", causes::on_one_line(error.as_ref()))),
             Event::Note(note) => self.tell(format!("note: {note}")),
             Event::Redis { address, is_private } => self.redis(address, *is_private),
             Event::InForce { tasks, queues, written, removed } => {

@@ -9,8 +9,9 @@ use clap::Parser;
 
 use crate::broker::Endpoint;
 use crate::cli::args::duration::parse_positive_duration;
-use crate::cli::args::{Listen, LogArgs, QueueWeights, RedisArgs, parse_duration, parse_switch};
+use crate::cli::args::{Listen, LogArgs, RedisArgs, parse_duration, parse_switch};
 use crate::cli::exit::Failure;
+use crate::task::QueueWeights;
 
 /// Runs the bundled task handlers: hello, update-user-earn.
 ///

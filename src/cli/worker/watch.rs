@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
-use crate::cli::args::QueueWeights;
 use crate::cli::scrape;
-use crate::task::QueueName;
+use crate::task::{QueueName, QueueWeights};
 use crate::telemetry::{Metrics, QueueMetrics, Readiness, TaskOutcome};
 use crate::worker::{AttemptEvent, AttemptResult, Events, WorkerStats};
 

@@ -1,6 +1,10 @@
 -- ledger: append to an entry's record of ticks: newest first, at most 100 records.
 -- A record is 1|from|to|count|outcome|at|task|reason: times of ticks in Unix s, `at` in Unix ms.
 -- A run of ticks that did not run becomes one record.
+local function escaped(text)
+  return (string.gsub(text, '[%%|%c]', function(c) return string.format('%%%02x', string.byte(c)) end))
+end
+
 local function record(ticks, from, to, count, outcome, at_ms, task, reason)
   if outcome ~= 'enqueued' and outcome ~= 'refired' then
     local last = redis.call('LINDEX', ticks, 0) or ''

@@ -1,10 +1,10 @@
-//! The queues a worker serves, with their weights.
+//! The queues a worker serves, with their weights, as one text.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::task::{QueueName, QueueNameError};
+use super::{QueueName, QueueNameError};
 
 /// Largest weight; far beyond it, shares could no longer be told apart.
 const WEIGHT_MAX: u32 = 1000;
@@ -44,6 +44,17 @@ pub enum QueueWeightsError {
 }
 
 impl QueueWeights {
+    /// These queues; `None` when there is none, or one stands there twice. Weights are 1 to 1000; what lies outside
+    /// becomes the nearest of them.
+    pub fn new(queues: impl IntoIterator<Item = (QueueName, u32)>) -> Option<Self> {
+        let (mut weights, mut named) = (BTreeMap::new(), 0);
+        for (name, weight) in queues {
+            weights.insert(name, weight.clamp(1, WEIGHT_MAX));
+            named += 1;
+        }
+        (named > 0 && weights.len() == named).then_some(Self(weights))
+    }
+
     /// The queues, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&QueueName, u32)> {
         self.0.iter().map(|(name, weight)| (name, *weight))
@@ -53,7 +64,7 @@ impl QueueWeights {
 impl FromStr for QueueWeights {
     type Err = QueueWeightsError;
 
-    /// Reads `name=weight,…`; a name without a weight has 1.
+    /// Reads `name=weight,…`; a name without a weight has 1. `%2C` in a name stands for a comma, `%25` for `%`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut queues = BTreeMap::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -62,7 +73,7 @@ impl FromStr for QueueWeights {
                 Ok(read @ 1..=WEIGHT_MAX) => read,
                 _ => return Err(QueueWeightsError::Weight { name: name.into(), weight: weight.into() }),
             };
-            let queue = QueueName::new(name.trim())
+            let queue = QueueName::new(name.trim().replace("%2C", ",").replace("%25", "%"))
                 .map_err(|source| QueueWeightsError::Name { name: name.into(), source })?;
             if queues.insert(queue, weight).is_some() {
                 return Err(QueueWeightsError::Twice { name: name.into() });
@@ -75,6 +86,7 @@ impl FromStr for QueueWeights {
 impl fmt::Display for QueueWeights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (name, weight)) in self.iter().enumerate() {
+            let name = name.as_str().replace('%', "%25").replace(',', "%2C");
             write!(f, "{}{name}={weight}", if at == 0 { "" } else { "," })?;
         }
         Ok(())
@@ -93,6 +105,16 @@ mod tests {
     fn names_and_weights_are_read_and_sorted() {
         assert_eq!(read("default=3,critical=6").unwrap(), "critical=6,default=3");
         assert_eq!(read(" low , shop:default = 2,").unwrap(), "low=1,shop:default=2");
+        assert_eq!(read("a=b=2,50%=1").unwrap(), "50%25=1,a=b=2");
+    }
+
+    #[test]
+    fn any_queue_name_can_be_told_to_a_worker() {
+        for name in ["a,b=3", "50%", "%2C", "%252C,", "a{b}:c d", "ä"] {
+            let queue = QueueName::new(name).unwrap();
+            let told = QueueWeights(BTreeMap::from([(queue.clone(), 7)])).to_string();
+            assert_eq!(told.parse::<QueueWeights>().unwrap().0, BTreeMap::from([(queue, 7)]), "{told}");
+        }
     }
 
     #[test]

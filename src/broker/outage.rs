@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::broker::BrokerError;
+use super::BrokerError;
+use crate::causes;
 
 const DELAY_MIN: Duration = Duration::from_millis(50);
 const DELAY_MAX: Duration = Duration::from_secs(1);
@@ -29,7 +30,7 @@ impl Outage {
     pub(crate) fn failed(&mut self, error: &BrokerError) -> Duration {
         if self.since.is_none() {
             self.since = Some(Instant::now());
-            let causes = causes(error);
+            let causes = causes::on_one_line(error);
             warn!(reason = error.reason(), "cannot {}: {causes}; trying on", self.activity);
         }
         let delay = self.delay;
@@ -45,16 +46,4 @@ impl Outage {
             self.delay = DELAY_MIN;
         }
     }
-}
-
-/// An error with everything behind it, on one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
