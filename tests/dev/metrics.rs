@@ -1,6 +1,7 @@
 //! `--listen`: what is measured, and the probes.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use crate::field::{Dev, Folder, completed, count, queue, task};
 use crate::support::RedisServer;

@@ -224,23 +224,18 @@ async fn replace_waits_for_the_running_task_and_drops_the_waiting_one() {
     // Active: the third waits until the second has ended.
     let third = bench.due_since("a", Duration::from_secs(3));
     let owner = Owner::new("h", 2, "w");
-    let ending = tokio::spawn({
-        let (broker, queue) = (bench.broker.clone(), bench.queue.clone());
-        let id = running.id.clone();
-        async move {
-            let ids = [id];
-            let is_revoked = async || {
-                let extended = broker.extend(&queue, &owner, &ids, Duration::from_secs(30)).await;
-                matches!(extended.expect("extend")[0], Extended::Revoked(_))
-            };
-            until(LIMIT, "it is revoked", is_revoked).await;
-            let retry = FinishOutcome::Retry { at: broker.now(), counts_as_failure: true };
-            let finish = Finish { message: running.body.expect("decodes"), outcome: retry };
-            broker.finish(&queue, &owner, &[finish]).await.expect("finish");
-        }
-    });
-    bench.fire_until("the third", |ticks| ticks.len() == 3).await;
-    ending.await.expect("joined");
+    let (broker, queue, ids) = (&bench.broker, &bench.queue, [running.id.clone()]);
+    let ending = async {
+        let is_revoked = async || {
+            let extended = broker.extend(queue, &owner, &ids, Duration::from_secs(30)).await;
+            matches!(extended.expect("extend")[0], Extended::Revoked(_))
+        };
+        until(LIMIT, "it is revoked", is_revoked).await;
+        let retry = FinishOutcome::Retry { at: broker.now(), counts_as_failure: true };
+        let finish = Finish { message: running.body.expect("decodes"), outcome: retry };
+        broker.finish(queue, &owner, &[finish]).await.expect("finish");
+    };
+    tokio::join!(bench.fire_until("the third", |ticks| ticks.len() == 3), ending);
     let last = bench.ticks.lock().expect("lock")[2].clone();
     assert_eq!((last.outcome, last.nominal), (TickOutcome::Enqueued, third));
     assert_eq!(bench.cli(&["EXISTS", "asynq:{q}:retry"]), "0", "what was replaced is not retried");
