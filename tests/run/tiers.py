@@ -121,7 +121,7 @@ SETTINGS = {
     "firing": Target(needs=(*REDIS, "go", "faketime")),
     "handlers": Target(needs=(*REDIS, "sqlite3", "python3")),
     "interop": Target(needs=(*REDIS, "go")),
-    "links": Target(needs=(*REDIS, "openssl", "faketime")),
+    "links": Target(needs=(*REDIS, "openssl", "faketime", "python3")),
     "schedule": Target(needs=("go",)),
     "support": Target(needs=(*REDIS, "openssl")),
 }

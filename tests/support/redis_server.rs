@@ -10,7 +10,7 @@ use std::time::Duration;
 use cronmill::broker::Endpoint;
 use tempfile::TempDir;
 
-use super::process::Process;
+use super::process::{self, Process};
 use super::redis_cluster::{self, Cluster};
 use super::redis_sentinel::Sentinel;
 use super::redis_variant::{self, Variant};
@@ -79,9 +79,9 @@ impl Options {
         self.tls()
     }
 
-    /// Gives it a clock that is that many seconds ahead.
+    /// A Valkey whose clock is that many seconds ahead. The installed Redis does not start with such a clock.
     pub fn clock_off(mut self, seconds: i64) -> Self {
-        self.clock_off_s = seconds;
+        (self.variant, self.clock_off_s) = (Variant::Valkey, seconds);
         self
     }
 
@@ -365,7 +365,9 @@ impl RedisServer {
     fn command(&self) -> Command {
         let mut command = Command::new(redis_variant::program(self.options.variant));
         if self.options.clock_off_s != 0 {
-            command.env("LD_PRELOAD", faketime()).env("FAKETIME", format!("{:+}s", self.options.clock_off_s));
+            command
+                .env("LD_PRELOAD", process::faketime())
+                .env("FAKETIME", format!("{:+}s", self.options.clock_off_s));
         }
         let mut set = |directive: &str, value: &str| {
             command.arg(format!("--{directive}")).args(value.split(' '));
@@ -393,15 +395,6 @@ impl RedisServer {
         }
         command
     }
-}
-
-/// The library that gives a program another clock.
-fn faketime() -> PathBuf {
-    let found = std::fs::read_dir("/usr/lib").expect("a system").flatten().find_map(|folder| {
-        let library = folder.path().join("faketime/libfaketime.so.1");
-        library.exists().then_some(library)
-    });
-    found.expect("the package libfaketime is installed")
 }
 
 /// A port nobody listens on at this moment.
