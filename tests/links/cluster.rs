@@ -6,8 +6,8 @@ use cronmill::broker::{Broker, Owner};
 use cronmill::task::ServerInfo;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::load::{HANG, message, queue};
-use crate::support::{Cluster, until};
+use crate::load::{HANG, Producer, Worker, account, message, queue, until_done};
+use crate::support::{Cluster, full_size, until};
 
 #[tokio::test]
 async fn what_belongs_to_no_queue_is_found_on_whatever_node_it_is() {
@@ -86,6 +86,37 @@ async fn a_node_that_dies_is_told_in_time_and_found_again_when_it_is_back() {
     until(3 * HANG, "it is found again", async || broker.enqueue(&message(&q, "e"), None).await.is_ok())
         .await;
     assert_eq!(redis.cli(&["HGET", "asynq:{q}:t:e", "state"]), "pending");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_killed_under_load_is_replaced_by_its_replica_and_nothing_hangs() {
+    let mut redis = Cluster::start_with_replicas(3);
+    let queues = [queue("a"), queue("b"), queue("c")];
+    let broker = Broker::connect(&redis.endpoint()).await.expect("connect");
+    let worker = Worker::start(&broker, &queues);
+    let producer = Producer::start(&broker, &queues);
+    until(HANG, "it is under way", async || worker.ran() > full_size(300, 3000)).await;
+    let before = producer.told.stored();
+    let victim = redis.owner(redis.slot("{a}"));
+    redis.nodes[victim].kill9();
+    until(2 * HANG, "tasks are taken again", async || producer.told.stored() > before + 100).await;
+    let ran = worker.ran();
+    until(HANG, "tasks run again", async || worker.ran() > ran + 100).await;
+    let told = producer.stop().await;
+    for queue in &queues {
+        until_done(&broker, queue).await;
+    }
+    let (lost, doubled) = account(&told, &worker.stop().await);
+    println!(
+        "{} stored, {} calls failed, longest {:?}; {} lost by replication, {doubled} runs beyond one each",
+        told.stored(),
+        told.failures(),
+        told.longest(),
+        lost.len(),
+    );
+    assert!(told.failures() > 0, "nobody noticed");
+    assert!(told.longest() < HANG, "{:?}", told.longest());
+    assert!(lost.len() <= 200 && doubled <= 200, "{} lost, {doubled} doubled", lost.len());
 }
 
 #[tokio::test]

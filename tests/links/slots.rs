@@ -101,4 +101,14 @@ async fn who_waits_for_work_is_told_when_the_queue_moves_away() {
         stored.is_ok() && waiter.wait(Duration::from_millis(200)).await.is_ok_and(|has_work| has_work)
     })
     .await;
+    // The old node is asked no more.
+    let sent_on = || {
+        let lines = redis.nodes[from].cli_lines(["INFO", "errorstats"]);
+        lines.into_iter().find(|line| line.starts_with("errorstat_MOVED"))
+    };
+    let before = sent_on();
+    for id in 0..20 {
+        broker.enqueue(&message(&q, &format!("later-{id}")), None).await.expect("stored");
+    }
+    assert_eq!(sent_on(), before);
 }

@@ -46,6 +46,16 @@ impl Cluster {
         Self::of(&Options::plain(), masters)
     }
 
+    /// [`Cluster::start`], with a replica for each master; the replicas come after the masters.
+    pub fn start_with_replicas(masters: usize) -> Self {
+        let cluster = Self::launched(&vec![Options::plain(); masters], masters);
+        until_blocking(START_LIMIT, "the replicas follow", || {
+            let replicas = &cluster.nodes[masters..];
+            replicas.iter().all(|node| node.cli(["INFO", "replication"]).contains("master_link_status:up"))
+        });
+        cluster
+    }
+
     /// [`Cluster::start`], with TLS between the nodes and to us.
     pub fn start_tls(masters: usize, certificates: &Arc<Certificates>) -> Self {
         Self::of(&Options::plain().tls_with(certificates).config("tls-cluster", "yes"), masters)
@@ -53,16 +63,17 @@ impl Cluster {
 
     /// [`Cluster::start`], with clocks that are off by that many seconds.
     pub fn start_with_clocks(clocks_off_s: &[i64]) -> Self {
-        Self::launched(&clocks_off_s.iter().map(|off| Options::plain().clock_off(*off)).collect::<Vec<_>>())
+        let options: Vec<_> = clocks_off_s.iter().map(|off| Options::plain().clock_off(*off)).collect();
+        Self::launched(&options, 0)
     }
 
     pub(super) fn of(options: &Options, masters: usize) -> Self {
-        Self::launched(&vec![options.clone(); masters])
+        Self::launched(&vec![options.clone(); masters], 0)
     }
 
-    fn launched(options: &[Options]) -> Self {
+    fn launched(options: &[Options], replicas: usize) -> Self {
         for _ in 0..20 {
-            if let Some(nodes) = launch(options) {
+            if let Some(nodes) = launch(options, replicas) {
                 let cluster = Self { nodes };
                 until_blocking(START_LIMIT, "the cluster serves", || {
                     cluster
@@ -170,10 +181,13 @@ impl Cluster {
     }
 }
 
-/// Starts nodes that know each other by their files; none when a port was taken meanwhile.
-fn launch(options: &[Options]) -> Option<Vec<RedisServer>> {
+/// Starts nodes that know each other by their files; none when a port was taken meanwhile. Each master may have a
+/// replica, which comes after all masters, in the same order.
+fn launch(options: &[Options], replicas: usize) -> Option<Vec<RedisServer>> {
     let masters = options.len();
-    let mut nodes: Vec<RedisServer> = options.iter().map(|options| options.clone().prepare()).collect();
+    let all = options.iter().chain(&options[..replicas]);
+    let mut nodes: Vec<RedisServer> = all.map(|options| options.clone().prepare()).collect();
+    let id = |place: usize| format!("{:040x}", place + 1);
     let mut lines = Vec::new();
     for (place, node) in nodes.iter_mut().enumerate() {
         node.choose_ports();
@@ -182,17 +196,20 @@ fn launch(options: &[Options]) -> Option<Vec<RedisServer>> {
             ("cluster-enabled", "yes"),
             ("cluster-port", &bus.to_string()),
             ("cluster-config-file", "nodes.conf"),
-            ("cluster-node-timeout", "3000"),
+            ("cluster-node-timeout", "2000"),
+            ("repl-diskless-sync-delay", "0"),
         ] {
             node.set_config(directive, value);
         }
-        let (first, last) = (place * SLOTS / masters, (place + 1) * SLOTS / masters - 1);
-        let (id, epoch) = (format!("{:040x}", place + 1), place + 1);
         let port = if node.tls_port() > 0 { node.tls_port() } else { node.port() };
-        lines.push((
-            format!("{id} 127.0.0.1:{port}@{bus}"),
-            format!("master - 0 0 {epoch} connected {first}-{last}"),
-        ));
+        let tail = match place.checked_sub(masters) {
+            Some(master) => format!("slave {} 0 0 {} connected", id(master), master + 1),
+            None => {
+                let (first, last) = (place * SLOTS / masters, (place + 1) * SLOTS / masters - 1);
+                format!("master - 0 0 {} connected {first}-{last}", place + 1)
+            }
+        };
+        lines.push((format!("{} 127.0.0.1:{port}@{bus}", id(place)), tail));
     }
     for (place, node) in nodes.iter().enumerate() {
         let mut text = String::new();

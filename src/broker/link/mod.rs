@@ -202,7 +202,7 @@ fn manager_config(tries_again: usize) -> ConnectionManagerConfig {
 }
 
 /// An answer within a time, or the error of one that did not come.
-async fn within<T>(limit: Duration, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+pub(super) async fn within<T>(limit: Duration, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
     let late = |_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
     tokio::time::timeout(limit, work).await.map_err(late)?
 }
