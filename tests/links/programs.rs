@@ -44,12 +44,12 @@ async fn all_run_on(url: &str) {
     let mut dev = Process::start("cronmill dev", program(url).arg("dev").arg("-f").arg(&file));
     until(LIMIT, "tasks of both queues are done", async || {
         let queues = json(url, &["queue", "ls"]);
-        let done = |name: &&str| {
-            let queue = queues.as_array().expect("a list").iter().find(|queue| queue["name"] == **name);
+        let done = |name: &str| {
+            let queue = queues.as_array().expect("a list").iter().find(|queue| queue["name"] == *name);
             queue.is_some_and(|queue| queue["completed"].as_u64() >= Some(2))
         };
         assert!(dev.ended().is_none(), "{dev:#?}");
-        names.iter().all(|name| done(&name))
+        names.iter().all(|name| done(name))
     })
     .await;
     assert_eq!(json(url, &["cron", "ls"]).as_array().expect("a list").len(), 2);
