@@ -113,7 +113,7 @@ impl Broker {
         let keys = QueueKeys::new(request.queue);
         let owner = request.owner.as_str();
         let lease_s = seconds(request.lease);
-        let mut call = script::CLAIM.prepare_invoke();
+        let mut call = script::CLAIM.call();
         call.key(keys.pending()).key(keys.active()).key(keys.lease()).key(keys.paused());
         call.key(keys.cordon(owner)).key(keys.receipt(owner));
         call.arg(keys.task_prefix()).arg(owner).arg(request.sequence);
@@ -126,7 +126,11 @@ impl Broker {
             tracing::warn!(queue.name = %request.queue, tasks = dropped, "dropped ids without a task from pending");
         }
         match status.as_str() {
-            "tasks" => Ok(Claimed::Tasks(tasks(&mut reply)?)),
+            "tasks" => {
+                let leased_until = from_s(reply.int()?);
+                let mut packed = Reply::packed(DOING, &reply.bytes()?)?;
+                Ok(Claimed::Tasks(tasks(&mut packed, leased_until)?))
+            }
             "empty" => Ok(Claimed::Empty),
             "paused" => Ok(Claimed::Paused),
             "cordoned" => Ok(Claimed::Cordoned),
@@ -172,15 +176,14 @@ pub(super) fn seconds(duration: Duration) -> u64 {
     (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
-fn tasks(reply: &mut Reply) -> Result<Vec<ClaimedTask>, BrokerError> {
+fn tasks(reply: &mut Reply, leased_until: Timestamp) -> Result<Vec<ClaimedTask>, BrokerError> {
     let mut tasks = Vec::new();
     while !reply.is_empty() {
         let id = reply.text()?;
         let raw = reply.bytes()?;
         let pending_since = reply.text()?.parse().ok().and_then(|ns| Timestamp::from_nanosecond(ns).ok());
-        let crashes = u32::try_from(reply.int()?).unwrap_or(0);
-        let revoked = reply.int()? == 1;
-        let leased_until = from_s(reply.int()?);
+        let crashes = reply.maybe_int()?.and_then(|crashes| u32::try_from(crashes).ok()).unwrap_or(0);
+        let revoked = reply.maybe_int()?.is_some();
         let body = Message::decode(raw.clone());
         tasks.push(ClaimedTask { id, body, raw, leased_until, pending_since, crashes, revoked });
     }

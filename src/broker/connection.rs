@@ -6,15 +6,14 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use redis::aio::MultiplexedConnection;
-use redis::{
-    ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ScriptInvocation, ServerErrorKind,
-};
+use redis::{ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind};
 
 use super::clock::Clock;
 use super::endpoint::Place;
 use super::enqueue::Registered;
 use super::error::{Doing, is_demotion, is_login};
 use super::link::{Link, Moves, Shard, within};
+use super::script::Call;
 use super::server_kind::{field, kind_of};
 use super::{BrokerError, Endpoint};
 
@@ -23,7 +22,7 @@ const OLDEST: (u32, u32) = (6, 2);
 /// How long the clock of one node among several may take to read; a slow answer tells nothing anyway.
 const READING_LIMIT: Duration = Duration::from_millis(500);
 /// How often a script is loaded for one call: a server that took over meanwhile may not have it either.
-const LOADS: usize = 3;
+const LOADS: usize = 2;
 
 /// A Redis that holds queues: one server, the master behind Sentinels, or a cluster. Cheap to clone: all clones
 /// share connections, which are made anew by themselves after they broke.
@@ -161,15 +160,17 @@ impl Broker {
         &self,
         doing: &'static str,
         queue: &str,
-        script: &ScriptInvocation<'_>,
+        call: &Call,
     ) -> Result<T, BrokerError> {
         let mut link = self.link();
-        let mut answer = script.invoke_async(&mut link).await;
-        for _ in 1..LOADS {
+        let mut answer = call.command().query_async(&mut link).await;
+        for _ in 0..LOADS {
             if !answer.as_ref().is_err_and(is_missing_script) {
                 break;
             }
-            answer = script.invoke_async(&mut link).await;
+            let loaded: RedisResult<String> = call.loading().query_async(&mut link).await;
+            loaded.doing(doing, queue)?;
+            answer = call.command().query_async(&mut link).await;
         }
         if let Err(error) = &answer {
             self.note(error).await;

@@ -106,7 +106,7 @@ impl Broker {
         const DOING: &str = "store tasks";
         let keys = QueueKeys::new(queue);
         let now = self.now_in(queue.as_str());
-        let mut call = script::ENQUEUE.prepare_invoke();
+        let mut call = script::ENQUEUE.call();
         call.key(keys.pending()).key(keys.scheduled());
         call.arg(keys.task_prefix()).arg(now.as_nanosecond().to_string());
         for (message, due) in tasks {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use redis::ScriptInvocation;
 
 use super::claim::Owner;
 use super::keep::millis;
 use super::keys::{QueueKeys, REPLICAS, SCHEDULED_QUEUES};
 use super::reply::{Reply, from_ms, from_s};
+use super::script::Call;
 use super::{Broker, BrokerError, Page, script};
 use crate::schedule::{Concurrency, Entry, EntryError, TickRecord};
 use crate::task::QueueName;
@@ -366,7 +366,7 @@ fn policy(concurrency: Concurrency) -> &'static str {
 }
 
 /// Adds a tick as scripts take it: nominal Unix s or '', due Unix ms or +inf.
-pub(super) fn add_tick(call: &mut ScriptInvocation<'_>, tick: Option<NextTick>) {
+pub(super) fn add_tick(call: &mut Call, tick: Option<NextTick>) {
     match tick {
         Some(tick) => call.arg(tick.nominal.as_second()).arg(tick.due.as_millisecond()),
         None => call.arg("").arg(NEVER),

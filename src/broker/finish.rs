@@ -1,5 +1,7 @@
 //! Ending attempts.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use redis::make_extension_error;
@@ -20,9 +22,12 @@ const DAY_COUNTERS_LIFE: SignedDuration = SignedDuration::from_hours(90 * 24);
 #[derive(Debug, Clone)]
 pub struct Finish {
     /// The task as it shall stand from now on, with error text, counts and times already in it.
-    pub message: Message,
+    pub message: Arc<Message>,
     /// Where it goes.
     pub outcome: FinishOutcome,
+    /// When its lease ends, as last known. What counts is what stands in Redis; a wrong end only costs Redis
+    /// more time.
+    pub leased_until: Timestamp,
 }
 
 /// Where an attempt's end leads.
@@ -65,19 +70,20 @@ pub enum Finished {
     Refused(String),
 }
 
-/// Who may end an attempt.
+/// Who may end attempts.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Holder<'a> {
-    /// The owner who claimed it.
+    /// The owner who claimed them.
     Owner(&'a Owner),
-    /// Whoever found this lease run out: its end in Unix seconds.
-    Expired(i64),
+    /// Whoever found their leases run out.
+    Expired,
 }
 
 /// One line of the finish script.
 pub(super) struct Ending<'a> {
     pub(super) id: &'a str,
-    pub(super) holder: Holder<'a>,
+    /// When its lease ends, as last known, in Unix seconds.
+    pub(super) lease: i64,
     pub(super) outcome: &'static str,
     pub(super) message: Bytes,
     pub(super) score: i64,
@@ -99,14 +105,14 @@ impl Broker {
         finishes: &[Finish],
     ) -> Result<Vec<Finished>, BrokerError> {
         let now = self.now_in(queue.as_str());
-        let holder = Holder::Owner(owner);
-        let endings: Vec<_> = finishes.iter().map(|finish| ending(finish, holder, now)).collect();
-        self.end_attempts(queue, &endings).await
+        let endings: Vec<_> = finishes.iter().map(|finish| ending(finish, now)).collect();
+        self.end_attempts(queue, Holder::Owner(owner), &endings).await
     }
 
     pub(super) async fn end_attempts(
         &self,
         queue: &QueueName,
+        holder: Holder<'_>,
         endings: &[Ending<'_>],
     ) -> Result<Vec<Finished>, BrokerError> {
         const DOING: &str = "end attempts";
@@ -116,21 +122,25 @@ impl Broker {
         let locks = keys.unique_prefix();
         let mut verdicts = Vec::with_capacity(endings.len());
         for chunk in endings.chunks(FINISHES_PER_CALL) {
-            let mut call = script::FINISH.prepare_invoke();
+            let mut call = script::FINISH.call();
             call.key(keys.active()).key(keys.lease()).key(keys.pending()).key(keys.retry());
             call.key(keys.archived()).key(keys.completed()).key(keys.processed()).key(keys.failed());
             call.key(keys.processed_on(&day)).key(keys.failed_on(&day));
             call.arg(keys.task_prefix()).arg(now.as_nanosecond().to_string());
             call.arg((now + DAY_COUNTERS_LIFE).as_second());
+            call.arg(match holder {
+                Holder::Owner(owner) => owner.as_str(),
+                Holder::Expired => "",
+            });
             for ending in chunk {
-                let (owner, lease) = match ending.holder {
-                    Holder::Owner(owner) => (owner.as_str(), 0),
-                    Holder::Expired(lease) => ("", lease),
-                };
                 // A lock of another queue would be another slot: not ours to release.
                 let lock = Some(ending.unique_key).filter(|key| key.starts_with(&locks)).unwrap_or("");
-                call.arg(ending.id).arg(owner).arg(lease).arg(ending.outcome).arg(ending.message.as_ref());
-                call.arg(ending.score).arg(u8::from(ending.counts_as_failure)).arg(lock);
+                call.arg(ending.id).arg(ending.lease).arg(ending.outcome).arg(lock);
+                if !matches!(ending.outcome, "done" | "requeue" | "crash") {
+                    call.arg(ending.message.as_ref())
+                        .arg(ending.score)
+                        .arg(u8::from(ending.counts_as_failure));
+                }
             }
             let answers: Vec<redis::Value> = self.run(DOING, queue.as_str(), &call).await?;
             let fresh = answers.into_iter().map(verdict);
@@ -180,11 +190,21 @@ fn verdict(answer: redis::Value) -> Finished {
     }
 }
 
-fn ending<'a>(finish: &'a Finish, holder: Holder<'a>, now: Timestamp) -> Ending<'a> {
+fn ending(finish: &Finish, now: Timestamp) -> Ending<'_> {
     let message = &finish.message;
-    let plain = |outcome, score, counts_as_failure| Ending {
+    let lease = finish.leased_until.as_second();
+    let bare = |outcome| Ending {
         id: &message.id,
-        holder,
+        lease,
+        outcome,
+        message: Bytes::new(),
+        score: 0,
+        counts_as_failure: false,
+        unique_key: &message.unique_key,
+    };
+    let kept = |outcome, score, counts_as_failure| Ending {
+        id: &message.id,
+        lease,
         outcome,
         message: message.encode(),
         score,
@@ -192,18 +212,18 @@ fn ending<'a>(finish: &'a Finish, holder: Holder<'a>, now: Timestamp) -> Ending<
         unique_key: &message.unique_key,
     };
     match &finish.outcome {
-        FinishOutcome::Done => Ending { message: Bytes::new(), ..plain("done", 0, false) },
+        FinishOutcome::Done => bare("done"),
         FinishOutcome::Complete => {
-            plain("complete", message.completed_s.saturating_add(message.retention_s), false)
+            kept("complete", message.completed_s.saturating_add(message.retention_s), false)
         }
-        FinishOutcome::Retry { at, counts_as_failure } => plain("retry", ceil_s(*at), *counts_as_failure),
-        FinishOutcome::Archive => plain("archive", now.as_second(), true),
-        FinishOutcome::Requeue => Ending { message: Bytes::new(), ..plain("requeue", 0, false) },
+        FinishOutcome::Retry { at, counts_as_failure } => kept("retry", ceil_s(*at), *counts_as_failure),
+        FinishOutcome::Archive => kept("archive", now.as_second(), true),
+        FinishOutcome::Requeue => bare("requeue"),
         FinishOutcome::Quarantine { id, raw, reason } => {
             let envelope = Message::undecodable(id, &message.queue, raw.clone(), reason, now.as_second());
             Ending {
                 id,
-                holder,
+                lease,
                 outcome: "archive",
                 message: envelope.encode(),
                 score: now.as_second(),

@@ -128,7 +128,7 @@ impl Broker {
         let now = self.now_in(queue.as_str());
         let settled: Vec<_> = found.iter().map(|task| settle(queue, task, now, &retry_delay_s)).collect();
         let endings: Vec<_> = settled.iter().map(Settled::ending).collect();
-        let verdicts = self.end_attempts(queue, &endings).await?;
+        let verdicts = self.end_attempts(queue, Holder::Expired, &endings).await?;
         let mut recovered = Recovered { more: found.len() == TASKS_PER_CALL, ..Recovered::default() };
         for (task, verdict) in settled.iter().zip(verdicts) {
             match (verdict, task.outcome) {
@@ -210,7 +210,7 @@ impl Settled {
     fn ending(&self) -> Ending<'_> {
         Ending {
             id: &self.id,
-            holder: Holder::Expired(self.lease),
+            lease: self.lease,
             outcome: self.outcome,
             message: self.message.encode(),
             score: self.score,

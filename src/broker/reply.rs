@@ -20,6 +20,21 @@ impl Reply {
         }
     }
 
+    /// Walks a MessagePack array of strings that a script packed.
+    pub(super) fn packed(doing: &'static str, packed: &[u8]) -> Result<Self, BrokerError> {
+        let mut rest = packed;
+        let broken = || BrokerError::Reply { doing, problem: "a packed array that is cut off".into() };
+        let length = rmp::decode::read_array_len(&mut rest).map_err(|_| broken())?;
+        let mut items = Vec::with_capacity(length.min(1000) as usize);
+        for _ in 0..length {
+            let bytes = rmp::decode::read_str_len(&mut rest).map_err(|_| broken())? as usize;
+            let (item, after) = rest.split_at_checked(bytes).ok_or_else(broken)?;
+            items.push(Value::BulkString(item.to_vec()));
+            rest = after;
+        }
+        Ok(Self { doing, items: items.into_iter() })
+    }
+
     /// Whether everything was read.
     pub(super) fn is_empty(&self) -> bool {
         self.items.len() == 0
@@ -31,7 +46,12 @@ impl Reply {
     }
 
     pub(super) fn bytes(&mut self) -> Result<Bytes, BrokerError> {
-        match self.next()? {
+        let value = self.next()?;
+        self.as_bytes(value)
+    }
+
+    fn as_bytes(&self, value: Value) -> Result<Bytes, BrokerError> {
+        match value {
             Value::BulkString(bytes) => Ok(Bytes::from(bytes)),
             Value::SimpleString(text) => Ok(Bytes::from(text)),
             Value::Int(number) => Ok(Bytes::from(number.to_string())),
@@ -42,11 +62,19 @@ impl Reply {
 
     /// Text; bytes that are not UTF-8 are replaced, since ids we did not make may hold any.
     pub(super) fn text(&mut self) -> Result<String, BrokerError> {
-        Ok(String::from_utf8_lossy(&self.bytes()?).into_owned())
+        let bytes = match self.next()? {
+            Value::BulkString(bytes) => bytes,
+            other => self.as_bytes(other)?.into(),
+        };
+        Ok(String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
 
     pub(super) fn int(&mut self) -> Result<i64, BrokerError> {
-        let text = self.text()?;
+        let text = match self.next()? {
+            Value::Int(number) => return Ok(number),
+            other => String::from_utf8_lossy(&self.as_bytes(other)?).into_owned(),
+        };
         // Scores come back as floats when they are huge or fractional.
         let parsed = text.parse().ok().or_else(|| text.parse().ok().map(|score: f64| score as i64));
         parsed.ok_or_else(|| BrokerError::Reply {

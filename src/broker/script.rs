@@ -2,7 +2,69 @@
 
 use std::sync::LazyLock;
 
-use redis::Script;
+use redis::{Cmd, ToRedisArgs};
+
+/// A script as it is sent.
+pub(super) struct Script {
+    text: String,
+    hash: String,
+    /// How many keys it takes.
+    keys: usize,
+}
+
+/// A call of a script: its keys in order, then its arguments.
+pub(super) struct Call {
+    script: &'static Script,
+    command: Cmd,
+}
+
+impl Script {
+    fn new(text: String) -> Self {
+        let numbers = text.split("KEYS[").skip(1).filter_map(|rest| rest.split(']').next()?.parse().ok());
+        let keys = numbers.max().unwrap_or(0);
+        Self { hash: redis::Script::new(&text).get_hash().to_owned(), text, keys }
+    }
+
+    /// A call without keys and arguments yet.
+    pub(super) fn call(&'static self) -> Call {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.hash).arg(self.keys);
+        Call { script: self, command }
+    }
+
+    /// A call with its first key.
+    pub(super) fn key(&'static self, key: impl ToRedisArgs) -> Call {
+        let mut call = self.call();
+        call.key(key);
+        call
+    }
+}
+
+impl Call {
+    /// Adds the next key. All of them come before the arguments.
+    pub(super) fn key(&mut self, key: impl ToRedisArgs) -> &mut Self {
+        self.command.arg(key);
+        self
+    }
+
+    /// Adds an argument, or several.
+    pub(super) fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// What is sent.
+    pub(super) fn command(&self) -> &Cmd {
+        &self.command
+    }
+
+    /// What makes the script known where it is missing.
+    pub(super) fn loading(&self) -> Cmd {
+        let mut command = redis::cmd("SCRIPT");
+        command.arg("LOAD").arg(&self.script.text);
+        command
+    }
+}
 
 /// Pieces shared by scripts. They are put in front of a script's text before its hash is taken.
 mod include {
@@ -16,7 +78,7 @@ mod include {
 macro_rules! scripts {
     ($($(#[$doc:meta])* $name:ident = $file:literal $(+ $include:ident)*;)*) => {
         $($(#[$doc])* pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(&[$(include::$include,)* include_str!(concat!("lua/", $file))].concat())
+            Script::new([$(include::$include,)* include_str!(concat!("lua/", $file))].concat())
         });)*
     };
 }

@@ -31,7 +31,8 @@ pub(super) fn admit(home: &Arc<Home>, queue: usize, task: ClaimedTask, now: Time
     attempt.set_lease_end(leased_until);
     attempt.queue_wait =
         pending_since.map(|since| Duration::try_from(now.duration_since(since)).unwrap_or_default());
-    let finish = |(outcome, result)| (Finish { message: attempt.message.clone(), outcome }, result);
+    let finish =
+        |(outcome, result)| (Finish { message: Arc::clone(&attempt.message), outcome, leased_until }, result);
     let outcome = outcome.map(finish);
     (Arc::new(attempt), outcome)
 }

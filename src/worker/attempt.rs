@@ -30,7 +30,7 @@ pub(super) struct Home {
 pub(super) struct Attempt {
     pub(super) home: Arc<Home>,
     pub(super) queue: usize,
-    pub(super) message: Message,
+    pub(super) message: Arc<Message>,
     pub(super) started: Timestamp,
     pub(super) queue_wait: Option<Duration>,
     pub(super) limit: Limit,
@@ -61,7 +61,7 @@ impl Attempt {
             home: Arc::clone(home),
             queue,
             limit: Limit::of(&message, now),
-            message,
+            message: Arc::new(message),
             started: now,
             queue_wait: None,
             cancel: Cancel::default(),

@@ -95,10 +95,11 @@ impl Policy {
         if let Some(on_error) = &self.on_error {
             guarded("error callback", &mut text, || on_error(&context, &task, error));
         }
-        let mut message = attempt.message.clone();
         if error.kind() == HandlerErrorKind::Revoke {
-            return (Finish { message, outcome: FinishOutcome::Done }, AttemptResult::Revoked);
+            let message = Arc::clone(&attempt.message);
+            return (finish(attempt, message, FinishOutcome::Done), AttemptResult::Revoked);
         }
+        let mut message = Message::clone(&attempt.message);
         message.last_failed_s = now.as_second();
         let is_used_up = message.retried >= message.max_retry;
         let (outcome, result) =
@@ -113,7 +114,7 @@ impl Policy {
                 (FinishOutcome::Retry { at, counts_as_failure }, AttemptResult::Retried)
             };
         message.error = text;
-        (Finish { message, outcome }, result)
+        (finish(attempt, message.into(), outcome), result)
     }
 
     fn counts(&self, error: &HandlerError, text: &mut String) -> bool {
@@ -138,20 +139,23 @@ fn is_plain(error: &HandlerError) -> bool {
 }
 
 fn succeeded(attempt: &Attempt, now: Timestamp) -> (Finish, AttemptResult) {
-    let mut message = attempt.message.clone();
-    let outcome = if message.retention_s > 0 {
-        message.completed_s = now.as_second();
-        FinishOutcome::Complete
+    let message = Arc::clone(&attempt.message);
+    let finish = if message.retention_s > 0 {
+        let message = Message { completed_s: now.as_second(), ..Message::clone(&message) };
+        finish(attempt, message.into(), FinishOutcome::Complete)
     } else {
-        FinishOutcome::Done
+        finish(attempt, message, FinishOutcome::Done)
     };
-    (Finish { message, outcome }, AttemptResult::Succeeded)
+    (finish, AttemptResult::Succeeded)
 }
 
 /// Back to the front of the queue, at no cost to the task.
 pub(super) fn requeued(attempt: &Attempt) -> (Finish, AttemptResult) {
-    let finish = Finish { message: attempt.message.clone(), outcome: FinishOutcome::Requeue };
-    (finish, AttemptResult::Requeued)
+    (finish(attempt, Arc::clone(&attempt.message), FinishOutcome::Requeue), AttemptResult::Requeued)
+}
+
+fn finish(attempt: &Attempt, message: Arc<Message>, outcome: FinishOutcome) -> Finish {
+    Finish { message, outcome, leased_until: attempt.lease_end() }
 }
 
 /// Calls the user's code; a panic in it is logged and told in the attempt's error text.

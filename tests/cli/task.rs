@@ -160,7 +160,7 @@ async fn one_of_each(stage: &Stage) {
         stage.enqueue(&["--id", id, "--retention", "1h"]);
         let owner = Owner::new("host-1", 7, id);
         let task = stage.claim("default", &owner).await;
-        let mut message = task.body.expect("a message");
+        let (mut message, leased_until) = (task.body.expect("a message"), task.leased_until);
         if id == "completed" {
             stage.broker.write_result(&queue, &owner, id, b"sent").await.expect("written");
             message.completed_s = stage.broker.now().as_second();
@@ -168,7 +168,11 @@ async fn one_of_each(stage: &Stage) {
             message.error = "mailbox\n\u{1b}[2Jfull".into();
             message.last_failed_s = 1_700_000_000;
         }
-        stage.broker.finish(&queue, &owner, &[Finish { message, outcome }]).await.expect("finished");
+        stage
+            .broker
+            .finish(&queue, &owner, &[Finish { message: message.into(), outcome, leased_until }])
+            .await
+            .expect("finished");
     }
     stage.enqueue(&["--id", "active"]);
     stage.claim("default", &owner()).await;

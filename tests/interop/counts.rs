@@ -30,9 +30,9 @@ async fn mixed(stage: &Stage) {
     let retry = || FinishOutcome::Retry { at: now + Duration::from_secs(60), counts_as_failure: true };
     let outcomes = [retry(), retry(), FinishOutcome::Archive, FinishOutcome::Complete, FinishOutcome::Done];
     let finish = |(outcome, task): (FinishOutcome, cronmill::broker::ClaimedTask)| {
-        let message = task.body.expect("our own message");
+        let (message, leased_until) = (task.body.expect("our own message"), task.leased_until);
         let completed_s = if matches!(outcome, FinishOutcome::Complete) { now.as_second() } else { 0 };
-        Finish { message: Message { completed_s, ..message }, outcome }
+        Finish { message: Message { completed_s, ..message }.into(), outcome, leased_until }
     };
     let finishes: Vec<Finish> = outcomes.into_iter().zip(claimed).map(finish).collect();
     let verdicts = stage.broker.finish(&stage.queue, &owner, &finishes).await.expect("Redis answers");

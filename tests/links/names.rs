@@ -69,8 +69,14 @@ async fn use_queue(broker: &Broker, q: &QueueName) {
     assert!(broker.write_result(q, &owner, "a", b"r").await.expect("written"));
     let retry = FinishOutcome::Retry { at: broker.now(), counts_as_failure: true };
     let outcomes = [("a", FinishOutcome::Done), ("b", retry)];
-    let finishes: Vec<_> =
-        outcomes.map(|(id, outcome)| Finish { message: message(q, id), outcome }).into_iter().collect();
+    let finishes: Vec<_> = outcomes
+        .map(|(id, outcome)| Finish {
+            message: message(q, id).into(),
+            outcome,
+            leased_until: tasks[0].leased_until,
+        })
+        .into_iter()
+        .collect();
     let verdicts = broker.finish(q, &owner, &finishes).await.expect("finished");
     assert_eq!(verdicts, [Finished::Stored, Finished::Stored]);
     assert!(broker.pause(q, &PauseNote::default()).await.expect("paused"));

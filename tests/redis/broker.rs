@@ -8,7 +8,7 @@ use cronmill::broker::{
     Finished, NewTask, Owner, Page, PauseNote, Resumed,
 };
 use cronmill::task::{Message, QueueName, State};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::support::RedisServer;
 
@@ -56,7 +56,7 @@ impl Bench {
     }
 
     async fn finish(&self, owner: &Owner, message: Message, outcome: FinishOutcome) -> Finished {
-        let finishes = [Finish { message, outcome }];
+        let finishes = [Finish { message: message.into(), outcome, leased_until: Timestamp::UNIX_EPOCH }];
         self.broker.finish(&self.queue, owner, &finishes).await.expect("finish").remove(0)
     }
 
@@ -177,13 +177,13 @@ async fn a_finish_is_all_or_nothing() {
         bench.enqueue(id).await;
     }
     let me = owner("x");
-    bench.claim(&me, 1, 2).await;
+    let leased_until = bench.claim(&me, 1, 2).await[0].leased_until;
     // A retry set of a wrong type makes the one write fail that a retry needs.
     bench.cli(&["SET", "asynq:{q}:retry", "broken"]);
     let retry = FinishOutcome::Retry { at: bench.broker.now(), counts_as_failure: true };
     let finishes = [
-        Finish { message: bench.message("a"), outcome: retry },
-        Finish { message: bench.message("b"), outcome: FinishOutcome::Done },
+        Finish { message: bench.message("a").into(), outcome: retry, leased_until },
+        Finish { message: bench.message("b").into(), outcome: FinishOutcome::Done, leased_until },
     ];
     let verdicts = bench.broker.finish(&bench.queue, &me, &finishes).await.expect("finish");
     assert!(matches!(&verdicts[0], Finished::Refused(why) if why.contains("WRONGTYPE")), "{verdicts:?}");

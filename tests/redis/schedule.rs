@@ -198,7 +198,8 @@ async fn forbid_skips_while_a_run_lives_and_pulls_it_out_of_retry() {
     let owner = Owner::new("h", 2, "w");
     let at = bench.broker.now() + SignedDuration::from_secs(3600);
     let retry = FinishOutcome::Retry { at, counts_as_failure: true };
-    let finish = Finish { message: task.body.expect("decodes"), outcome: retry };
+    let leased_until = task.leased_until;
+    let finish = Finish { message: task.body.expect("decodes").into(), outcome: retry, leased_until };
     bench.broker.finish(&bench.queue, &owner, &[finish]).await.expect("finish");
     bench.due_since("a", Duration::from_secs(2));
     bench.fire_until("the second", |ticks| ticks.len() == 2).await;
@@ -224,16 +225,17 @@ async fn replace_waits_for_the_running_task_and_drops_the_waiting_one() {
     // Active: the third waits until the second has ended.
     let third = bench.due_since("a", Duration::from_secs(3));
     let owner = Owner::new("h", 2, "w");
-    let (broker, queue, ids) = (&bench.broker, &bench.queue, [running.id.clone()]);
     let ending = async {
+        let ids = [running.id.clone()];
         let is_revoked = async || {
-            let extended = broker.extend(queue, &owner, &ids, Duration::from_secs(30)).await;
+            let extended = bench.broker.extend(&bench.queue, &owner, &ids, Duration::from_secs(30)).await;
             matches!(extended.expect("extend")[0], Extended::Revoked(_))
         };
         until(LIMIT, "it is revoked", is_revoked).await;
-        let retry = FinishOutcome::Retry { at: broker.now(), counts_as_failure: true };
-        let finish = Finish { message: running.body.expect("decodes"), outcome: retry };
-        broker.finish(queue, &owner, &[finish]).await.expect("finish");
+        let retry = FinishOutcome::Retry { at: bench.broker.now(), counts_as_failure: true };
+        let message = running.body.as_ref().expect("decodes").clone().into();
+        let finish = Finish { message, outcome: retry, leased_until: running.leased_until };
+        bench.broker.finish(&bench.queue, &owner, &[finish]).await.expect("finish");
     };
     tokio::join!(bench.fire_until("the third", |ticks| ticks.len() == 3), ending);
     let last = bench.ticks.lock().expect("lock")[2].clone();
