@@ -90,15 +90,14 @@ async fn an_outcome_that_a_demoted_master_refuses_is_stored_by_the_new_one() {
     let broker = Broker::connect(&redis.endpoint()).await.expect("connect");
     broker.enqueue(&message(&q, "a"), None).await.expect("stored");
     let request = ClaimRequest { queue: &q, owner: &owner, sequence: 1, max: 1, lease: 6 * HANG };
-    assert!(
-        matches!(broker.claim(&request).await.expect("claim"), Claimed::Tasks(tasks) if tasks.len() == 1)
-    );
+    let Claimed::Tasks(tasks) = broker.claim(&request).await.expect("claim") else { panic!("no task") };
     redis.synced(1);
     redis.hand_over(0, 1);
     // The script meets the refusal where it expects one, and answers it as this task's own.
     let retry = Finish {
-        message: message(&q, "a"),
+        message: message(&q, "a").into(),
         outcome: FinishOutcome::Retry { at: broker.now(), counts_as_failure: true },
+        leased_until: tasks[0].leased_until,
     };
     let mut verdicts = Vec::new();
     until(HANG, "the outcome is stored", async || {
