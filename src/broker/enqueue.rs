@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::keys::{QUEUES, QueueKeys};
 use super::reply::ceil_s;
 use super::unique::{life_s, own_lock};
-use super::{Broker, BrokerError, error::Doing, script};
+use super::{Broker, BrokerError, script};
 use crate::task::{Message, QueueName};
 
 /// Largest message stored: what Redis takes as one value, less room for its envelope.
@@ -136,7 +136,7 @@ impl Broker {
     ) -> Result<Vec<Enqueued>, BrokerError> {
         const DOING: &str = "store tasks";
         let keys = QueueKeys::new(queue);
-        let now = self.now();
+        let now = self.now_in(queue.as_str());
         let mut call = script::ENQUEUE.call();
         call.key(keys.pending()).key(keys.scheduled()).key(keys.groups()).key(keys.locks());
         call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(now.as_nanosecond().to_string());
@@ -157,10 +157,9 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Command`] when Redis does not answer.
     pub async fn register_queue(&self, queue: &QueueName) -> Result<(), BrokerError> {
-        let mut link = self.link();
-        let added: redis::RedisResult<i64> =
-            redis::cmd("SADD").arg(QUEUES).arg(queue.as_str()).query_async(&mut link).await;
-        added.doing("register the queue", queue.as_str())?;
+        let mut pipe = redis::pipe();
+        pipe.sadd(QUEUES, queue.as_str()).ignore();
+        self.pipe::<()>("register the queue", queue.as_str(), &pipe).await?;
         self.registered().note(queue);
         Ok(())
     }

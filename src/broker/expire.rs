@@ -26,7 +26,7 @@ impl Broker {
         call.arg(keys.task_prefix()).arg(TASKS_PER_CALL).arg(EXPIRES_HEADER);
         call.arg(MESSAGE_BYTES_MAX).arg(BYTES_PER_CALL);
         let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
-        let now = self.now();
+        let now = self.now_in(queue.as_str());
         let locks = keys.unique_prefix();
         let mut archive = script::EXPIRE.key(keys.pending());
         archive.key(keys.archived()).arg(keys.task_prefix()).arg(now.as_second());

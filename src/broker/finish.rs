@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use redis::make_extension_error;
 
 use super::claim::Owner;
+use super::error::{DEMOTED, Doing};
 use super::history::{cut, error_record};
 use super::keys::QueueKeys;
 use super::reply::ceil_s;
@@ -115,7 +117,7 @@ impl Broker {
         owner: &Owner,
         finishes: &[Finish],
     ) -> Result<Vec<Finished>, BrokerError> {
-        let now = self.now();
+        let now = self.now_in(queue.as_str());
         let endings: Vec<_> = finishes.iter().map(|finish| ending(finish, owner, now)).collect();
         self.end_attempts(queue, Holder::Owner(owner), &endings).await
     }
@@ -128,7 +130,7 @@ impl Broker {
     ) -> Result<Vec<Finished>, BrokerError> {
         const DOING: &str = "end attempts";
         let keys = QueueKeys::new(queue);
-        let now = self.now();
+        let now = self.now_in(queue.as_str());
         let day = now.strftime("%Y-%m-%d").to_string();
         let mut verdicts = Vec::with_capacity(endings.len());
         for chunk in endings.chunks(FINISHES_PER_CALL) {
@@ -156,9 +158,20 @@ impl Broker {
                     call.arg(&ending.note);
                 }
             }
-            match self.run(DOING, queue.as_str(), &call).await? {
-                redis::Value::Array(answers) => verdicts.extend(answers.into_iter().map(verdict)),
-                _all_stored => verdicts.extend(chunk.iter().map(|_| Finished::Stored)),
+            let fresh: Vec<_> = match self.run(DOING, queue.as_str(), &call).await? {
+                redis::Value::Array(answers) => answers.into_iter().map(verdict).collect(),
+                _all_stored => chunk.iter().map(|_| Finished::Stored).collect(),
+            };
+            for verdict in fresh {
+                if let Finished::Refused(problem) = &verdict
+                    && problem.contains(DEMOTED)
+                {
+                    // Nothing of this call was stored, and the new master will take it.
+                    let error = make_extension_error("READONLY".into(), Some(problem.clone()));
+                    self.note(&error).await;
+                    return Err(error).doing(DOING, queue.as_str());
+                }
+                verdicts.push(verdict);
             }
         }
         match verdicts.len() == endings.len() {

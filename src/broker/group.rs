@@ -260,7 +260,7 @@ impl Broker {
         let mut rest = finishes;
         while !rest.is_empty() {
             let (chunk, later) = rest.split_at(chunk_len(rest));
-            let now = self.now();
+            let now = self.now_in(queue.as_str());
             let mut call = script::FINISH_SETS.key(keys.aggregation_sets());
             call.key(keys.pending()).key(keys.scheduled()).key(keys.groups()).key(keys.locks());
             call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(now.as_nanosecond().to_string());
@@ -320,7 +320,7 @@ impl Broker {
         reason: &str,
     ) -> Result<bool, BrokerError> {
         let keys = QueueKeys::new(queue);
-        let now_s = self.now().as_second();
+        let now_s = self.now_in(queue.as_str()).as_second();
         let envelope = Message::undecodable(id, queue.as_str(), raw, reason, now_s);
         let mut call = script::QUARANTINE_MEMBER.key(set);
         call.key(keys.task(id)).key(keys.archived()).key(keys.locks());

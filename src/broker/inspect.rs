@@ -156,7 +156,7 @@ impl Broker {
     pub async fn queue_summary(&self, queue: &QueueName) -> Result<QueueSummary, BrokerError> {
         const DOING: &str = "read the queue's numbers";
         let keys = QueueKeys::new(queue);
-        let now = self.now();
+        let now = self.now_in(queue.as_str());
         let day = now.strftime("%Y-%m-%d").to_string();
         let mut pipe = redis::pipe();
         pipe.llen(keys.pending()).llen(keys.active()).zcard(keys.scheduled()).zcard(keys.retry());
@@ -198,7 +198,8 @@ impl Broker {
     pub async fn backlog(&self, queue: &QueueName, ahead: Duration) -> Result<Backlog, BrokerError> {
         const DOING: &str = "read the backlog";
         let keys = QueueKeys::new(queue);
-        let soon = self.now() + SignedDuration::try_from(ahead).unwrap_or(SignedDuration::ZERO);
+        let soon =
+            self.now_in(queue.as_str()) + SignedDuration::try_from(ahead).unwrap_or(SignedDuration::ZERO);
         let mut pipe = redis::pipe();
         pipe.exists(keys.paused()).llen(keys.pending()).llen(keys.active());
         pipe.zcount(keys.scheduled(), "-inf", soon.as_second()).zcount(

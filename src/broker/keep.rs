@@ -144,7 +144,7 @@ impl Broker {
         retry_delay_s: impl Fn(&Message) -> Duration + Send,
     ) -> Result<Recovered, BrokerError> {
         let found = self.expired(queue).await?;
-        let now = self.now();
+        let now = self.now_in(queue.as_str());
         let settled: Vec<_> = found.iter().map(|task| settle(queue, task, now, &retry_delay_s)).collect();
         let endings: Vec<_> = settled.iter().map(Settled::ending).collect();
         let verdicts = self.end_attempts(queue, Holder::Expired, &endings).await?;

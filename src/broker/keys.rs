@@ -28,6 +28,11 @@ pub(super) fn server_workers(owner: &str) -> String {
     format!("asynq:workers:{{{owner}}}")
 }
 
+/// A key that never exists, in the slot of a hash tag: see the link to a cluster.
+pub(super) fn never(tag: &str) -> String {
+    format!("cronmill:{{{tag}}}:never")
+}
+
 /// Builds the keys of one queue.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueueKeys<'a> {

@@ -43,7 +43,7 @@ impl Broker {
         let mut call = script::RUN.key(keys.task(id));
         call.key(keys.pending()).key(keys.scheduled()).key(keys.retry()).key(keys.archived());
         call.key(keys.completed()).key(keys.groups()).key(keys.locks());
-        call.arg(id).arg(self.now().as_nanosecond().to_string()).arg(keys.group_prefix());
+        call.arg(id).arg(self.now_in(queue.as_str()).as_nanosecond().to_string()).arg(keys.group_prefix());
         call.arg(keys.task_prefix()).arg(FOREIGN_LOCK_LIFE_S);
         let (state, holder): (String, String) = self.run("run a task now", queue.as_str(), &call).await?;
         Ok(match state.parse() {

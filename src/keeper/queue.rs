@@ -109,7 +109,7 @@ impl<'a> QueueKeeper<'a> {
     async fn forward(&mut self, now: Instant) -> Result<(), BrokerError> {
         let forwarded = self.keeper.broker.forward(self.queue).await?;
         let until_due = forwarded.next_due.map(|due| {
-            let ahead = due.duration_since(self.keeper.broker.now());
+            let ahead = due.duration_since(self.keeper.broker.now_in(self.queue.as_str()));
             Duration::try_from(ahead).unwrap_or(Duration::ZERO)
         });
         self.next_forward = match (forwarded.more, until_due) {

@@ -74,7 +74,7 @@ impl Client {
     /// not answer; the others name a mistake in the task.
     pub async fn enqueue(&self, task: Task) -> Result<Receipt, EnqueueError> {
         self.call_before(&task);
-        let now = self.broker.now();
+        let now = self.broker.now_in(task.queue_name());
         let outcome = match task.to_message(now) {
             Ok(new) => {
                 let verdict = self.broker.enqueue_unique(&new.message, new.due, new.lock_for).await;
@@ -96,7 +96,7 @@ impl Client {
         }
         let now = self.broker.now();
         let checked: Vec<Result<NewTask, EnqueueError>> =
-            tasks.iter().map(|task| task.to_message(now)).collect();
+            tasks.iter().map(|task| task.to_message(self.broker.now_in(task.queue_name()))).collect();
         let mut refused = Vec::with_capacity(tasks.len());
         let mut sent = Vec::with_capacity(tasks.len());
         for check in checked {

@@ -37,7 +37,7 @@ pub(super) async fn extend_leases(shared: Arc<Shared>, stop: CancellationToken) 
 async fn extend_all(shared: &Shared) -> Result<(), BrokerError> {
     let home = &shared.home;
     for (queue, name) in home.queues.iter().enumerate() {
-        let now = home.broker.now();
+        let now = home.broker.now_in(name.as_str());
         let mut attempts = shared.table.of_queue(queue);
         // Claimed or extended so lately that the next round is early enough. Lease ends are whole seconds.
         let soon = SignedDuration::try_from(shared.lease * 2 / 3 + Duration::from_secs(1));

@@ -111,7 +111,8 @@ impl Shared {
             }
             return;
         }
-        let (finish, result) = self.policy.judge(attempt, ended, reason, self.home.broker.now());
+        let (finish, result) =
+            self.policy.judge(attempt, ended, reason, self.home.broker.now_in(attempt.queue_name().as_str()));
         log_failure(attempt, &finish.message.error, result);
         self.tell(attempt, run_time, result);
         self.report(Report { attempt: Arc::clone(attempt), finish, result }).await;

@@ -23,7 +23,7 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let server = RedisServer::start();
-        let broker = Broker::connect(&server.url().parse().expect("a URL")).await.expect("connect");
+        let broker = Broker::connect(&server.endpoint()).await.expect("connect");
         Self { server, broker, queue: QueueName::new("q").expect("valid") }
     }
 
