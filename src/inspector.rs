@@ -15,13 +15,13 @@
 //! | `GetTaskInfo` | [`Broker::task`] |
 //! | `ListPendingTasks`, `ListActiveTasks` | [`Broker::tasks`] |
 //! | `ListScheduledTasks`, `ListRetryTasks`, `ListArchivedTasks`, `ListCompletedTasks` | [`Broker::tasks`] by page, [`Broker::tasks_after`] by place |
-//! | `ListAggregatingTasks` | [`Broker::tasks_after`] with [`State::Aggregating`] and a group |
+//! | `ListAggregatingTasks` | [`Broker::group_tasks`] by page, [`Broker::tasks_after`] by place with [`State::Aggregating`] and a group |
 //! | `RunTask` | [`Broker::run_now`] |
 //! | `ArchiveTask` | [`Broker::archive`] |
 //! | `DeleteTask` | [`Broker::delete`] |
 //! | `UpdateTaskPayload` | [`Broker::edit_payload`] |
 //! | – | [`Broker::reschedule`] |
-//! | `CancelProcessing` | [`Broker::cancel`] |
+//! | `CancelProcessing` | [`Broker::cancel_task`]; [`Broker::cancel`] does only what asynq's does |
 //! | `RunAllScheduledTasks`, `RunAllRetryTasks`, `RunAllArchivedTasks`, `RunAllAggregatingTasks` | [`Broker::bulk`] with [`BulkVerb::Run`] |
 //! | `ArchiveAllPendingTasks`, `ArchiveAllScheduledTasks`, `ArchiveAllRetryTasks`, `ArchiveAllAggregatingTasks` | [`Broker::bulk`] with [`BulkVerb::Archive`] |
 //! | `DeleteAllPendingTasks`, `DeleteAllScheduledTasks`, `DeleteAllRetryTasks`, `DeleteAllArchivedTasks`, `DeleteAllCompletedTasks`, `DeleteAllAggregatingTasks` | [`Broker::bulk`] with [`BulkVerb::Delete`] |
@@ -46,8 +46,8 @@
 //! ```
 
 pub use crate::broker::{
-    Archived, Backlog, Broker, BrokerError, BulkVerb, DayCount, Deleted, Edited, GroupSummary, Handled,
-    LiveServer, Page, PauseNote, PauseState, QueueRemoval, QueueSummary, Ran, Rescheduled, Resumed,
-    Selection, TaskCursor, TaskView, cluster_key_slot,
+    Archived, Backlog, Broker, BrokerError, BulkVerb, CancelThen, Cancelled, DayCount, Deleted, Edited,
+    GroupSummary, Handled, LiveServer, Page, PauseNote, PauseState, QueueRemoval, QueueSummary, Ran,
+    Rescheduled, Resumed, Selection, TaskCursor, TaskView, cluster_key_slot,
 };
 pub use crate::task::{Message, QueueName, SchedulerEnqueueEvent, SchedulerEntry, State};

@@ -5,9 +5,11 @@
 //! task is either handled or where it was. Tasks that come to the state after the step began are left alone as far
 //! as Redis can tell; it never handles more than stood there when it began.
 
+use super::cancel::{CancelThen, Cancelled};
 use super::keys::QueueKeys;
 use super::paging::{Place, last_place};
 use super::select::{Looked, PAGE};
+use super::unique::FOREIGN_LOCK_LIFE_S;
 use super::{Broker, BrokerError, script};
 use crate::task::{QueueName, State};
 
@@ -23,14 +25,14 @@ const SLACK: usize = 64;
 /// What is done with many tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BulkVerb {
-    /// They become pending.
+    /// They become pending. A unique one that had ended stays where it is when another one took its place.
     Run,
-    /// They go to the archive, as they are.
+    /// They go to the archive, as they are, and the locks they hold are given back.
     Archive,
     /// They are deleted, and the locks they hold given back.
     Delete,
-    /// Their workers are asked to cancel them.
-    Cancel,
+    /// Their workers are asked to stop them; then this becomes of them.
+    Cancel(CancelThen),
 }
 
 impl BulkVerb {
@@ -41,7 +43,7 @@ impl BulkVerb {
             Self::Run => "run",
             Self::Archive => "archive",
             Self::Delete => "delete",
-            Self::Cancel => "cancel",
+            Self::Cancel(_) => "cancel",
         }
     }
 
@@ -53,7 +55,7 @@ impl BulkVerb {
             Self::Run => &[Scheduled, Retry, Archived, Aggregating, Completed],
             Self::Archive => &[Pending, Scheduled, Retry, Aggregating, Completed],
             Self::Delete => &[Pending, Scheduled, Retry, Archived, Completed, Aggregating],
-            Self::Cancel => &[Active],
+            Self::Cancel(_) => &[Active],
         }
     }
 
@@ -62,7 +64,7 @@ impl BulkVerb {
             Self::Run => "run many tasks",
             Self::Archive => "archive many tasks",
             Self::Delete => "delete many tasks",
-            Self::Cancel => "cancel many tasks",
+            Self::Cancel(_) => "cancel many tasks",
         }
     }
 }
@@ -131,11 +133,19 @@ impl Broker {
         let kind = selection.kind.as_deref();
         let mut step = Step { broker: self, queue, verb, kind, handled: Handled::default() };
         match (state, kind) {
-            (State::Active, _) => step.cancel(&mut progress).await?,
+            (State::Active, _) => {
+                let BulkVerb::Cancel(then) = verb else {
+                    return Err(BrokerError::BulkState { verb, state });
+                };
+                step.cancel(then, &mut progress).await?;
+            }
             (State::Aggregating, _) => step.groups(selection.group.as_deref(), &mut progress).await?,
-            (_, None) => step.sweep(state, &mut progress).await?,
             (State::Pending, Some(_)) => step.sift(&mut progress).await?,
-            (_, Some(_)) => {
+            // Which of these may run depends on who holds their locks.
+            (_, None) if verb != BulkVerb::Run || !matches!(state, State::Archived | State::Completed) => {
+                step.sweep(state, &mut progress).await?;
+            }
+            (_, _) => {
                 let zset = QueueKeys::new(queue).container(state).into_bytes();
                 step.pick(&zset, b"", &mut progress).await?;
             }
@@ -159,7 +169,7 @@ impl Step<'_> {
     }
 
     fn now_ns(&self) -> String {
-        self.broker.now().as_nanosecond().to_string()
+        self.broker.now_in(self.queue.as_str()).as_nanosecond().to_string()
     }
 
     fn add(&mut self, (tasks, orphans): (u64, u64), progress: &mut impl FnMut(u64)) {
@@ -261,7 +271,8 @@ impl Step<'_> {
             let ids = page.iter().map(|place| place.id.clone()).collect();
             let looked = self.broker.look(self.queue, ids, self.kind).await?;
             // What stays is where the next page begins; what goes leaves no place to begin at.
-            after = last_place(&page, |at| !looked[at].fits).cloned().or(after);
+            let may_stay = self.verb == BulkVerb::Run;
+            after = last_place(&page, |at| may_stay || !looked[at].fits).cloned().or(after);
             let fitting: Vec<_> = looked.into_iter().filter(|task| task.fits).collect();
             for some in fitting.chunks(CHUNK) {
                 self.pick_named(zset, group, some, progress).await?;
@@ -278,8 +289,9 @@ impl Step<'_> {
     ) -> Result<(), BrokerError> {
         let keys = self.keys();
         let mut call = script::PICK.key(zset);
-        call.key(keys.pending()).key(keys.archived()).key(keys.groups());
+        call.key(keys.pending()).key(keys.archived()).key(keys.groups()).key(keys.locks());
         call.arg(keys.task_prefix()).arg(self.verb.as_str()).arg(self.now_ns()).arg(group);
+        call.arg(FOREIGN_LOCK_LIFE_S);
         for task in tasks {
             call.arg(task.id.as_slice()).arg(task.lock.as_slice());
         }
@@ -289,7 +301,11 @@ impl Step<'_> {
     }
 
     /// Asks the workers of all that is active now.
-    async fn cancel(&mut self, progress: &mut (impl FnMut(u64) + Send)) -> Result<(), BrokerError> {
+    async fn cancel(
+        &mut self,
+        then: CancelThen,
+        progress: &mut (impl FnMut(u64) + Send),
+    ) -> Result<(), BrokerError> {
         let list = self.keys().active();
         let mut ids = Vec::new();
         for first in (0..self.broker.length(self.queue, State::Active).await? as usize).step_by(PAGE) {
@@ -297,8 +313,10 @@ impl Step<'_> {
         }
         for some in ids.chunks(PAGE) {
             for task in self.broker.look(self.queue, some.to_vec(), self.kind).await? {
-                if task.fits {
-                    self.broker.cancel(&String::from_utf8_lossy(&task.id)).await?;
+                let id = String::from_utf8_lossy(&task.id);
+                if task.fits
+                    && let Cancelled::Asked(_) = self.broker.cancel_task(self.queue, &id, then).await?
+                {
                     self.add((1, 0), progress);
                 }
             }

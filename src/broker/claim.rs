@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::cancel::CancelThen;
 use super::keys::QueueKeys;
+use super::packed::Packed;
 use super::reply::{Reply, from_s};
 use super::{Broker, BrokerError, script};
 use crate::task::{DecodeError, Message, QueueName};
@@ -97,6 +99,8 @@ pub enum Extended {
     Until(Timestamp),
     /// Held until then, but the task was taken back: cancel it.
     Revoked(Timestamp),
+    /// Held until then, but somebody asked for this attempt to be stopped.
+    Cancelled(Timestamp, CancelThen),
     /// No longer theirs: stop, and write nothing.
     Lost,
 }
@@ -115,7 +119,7 @@ impl Broker {
         let lease_s = seconds(request.lease);
         let mut call = script::CLAIM.call();
         call.key(keys.pending()).key(keys.active()).key(keys.lease()).key(keys.paused());
-        call.key(keys.cordon(owner)).key(keys.receipt(owner));
+        call.key(keys.cordon(owner)).key(keys.receipt(owner)).key(keys.locks());
         call.arg(keys.task_prefix()).arg(owner).arg(request.sequence);
         call.arg(request.max.clamp(1, TASKS_PER_CLAIM)).arg(lease_s).arg(BYTES_PER_CLAIM);
         call.arg(lease_s + RECEIPT_MARGIN_S);
@@ -126,10 +130,10 @@ impl Broker {
             tracing::warn!(queue.name = %request.queue, tasks = dropped, "dropped ids without a task from pending");
         }
         match status.as_str() {
+            "tasks" if reply.is_empty() => Ok(Claimed::Tasks(Vec::new())),
             "tasks" => {
                 let leased_until = from_s(reply.int()?);
-                let mut packed = Reply::packed(DOING, &reply.bytes()?)?;
-                Ok(Claimed::Tasks(tasks(&mut packed, leased_until)?))
+                Ok(Claimed::Tasks(tasks(Packed::new(DOING, &reply.bytes()?), leased_until)?))
             }
             "empty" => Ok(Claimed::Empty),
             "paused" => Ok(Claimed::Paused),
@@ -163,6 +167,8 @@ impl Broker {
                 verdicts.push(match reply.int()? {
                     1 => Extended::Until(until),
                     2 => Extended::Revoked(until),
+                    3 => Extended::Cancelled(until, CancelThen::Stop),
+                    4 => Extended::Cancelled(until, CancelThen::Retry),
                     _ => Extended::Lost,
                 });
             }
@@ -173,19 +179,24 @@ impl Broker {
 
 /// Whole seconds, at least one, rounded up: lease ends are whole seconds on the wire.
 pub(super) fn seconds(duration: Duration) -> u64 {
-    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
-fn tasks(reply: &mut Reply, leased_until: Timestamp) -> Result<Vec<ClaimedTask>, BrokerError> {
-    let mut tasks = Vec::new();
-    while !reply.is_empty() {
-        let id = reply.text()?;
-        let raw = reply.bytes()?;
-        let pending_since = reply.text()?.parse().ok().and_then(|ns| Timestamp::from_nanosecond(ns).ok());
-        let crashes = reply.maybe_int()?.and_then(|crashes| u32::try_from(crashes).ok()).unwrap_or(0);
-        let revoked = reply.maybe_int()?.is_some();
-        let body = Message::decode(raw.clone());
-        tasks.push(ClaimedTask { id, body, raw, leased_until, pending_since, crashes, revoked });
+/// First all ids, then for each in its place message, pending since, crashes, revoked.
+fn tasks(mut packed: Packed<'_>, leased_until: Timestamp) -> Result<Vec<ClaimedTask>, BrokerError> {
+    let mut ids = Vec::new();
+    for _ in 0..packed.array()? {
+        ids.push(packed.string()?.map(String::from_utf8_lossy).unwrap_or_default().into_owned());
     }
-    Ok(tasks)
+    packed.array()?;
+    let task = |id| {
+        packed.array()?;
+        let raw = Bytes::copy_from_slice(packed.string()?.unwrap_or_default());
+        let pending_since = packed.number()?.and_then(|ns| Timestamp::from_nanosecond(ns).ok());
+        let crashes = packed.number()?.unwrap_or(0);
+        let revoked = packed.string()?.is_some();
+        let body = Message::decode(raw.clone());
+        Ok(ClaimedTask { id, body, raw, leased_until, pending_since, crashes, revoked })
+    };
+    ids.into_iter().map(task).collect()
 }

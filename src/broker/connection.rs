@@ -3,40 +3,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult};
-use redis::{ServerErrorKind, TlsCertificates};
+use redis::aio::MultiplexedConnection;
+use redis::{ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind};
 
 use super::clock::Clock;
+use super::endpoint::Place;
 use super::enqueue::Registered;
-use super::error::Doing;
+use super::error::{Doing, is_demotion, is_login};
+use super::link::{Link, Moves, Shard, within};
 use super::script::Call;
+use super::server_kind::{field, kind_of};
 use super::{BrokerError, Endpoint};
 
 /// Oldest Redis that has all the commands the scripts use.
 const OLDEST: (u32, u32) = (6, 2);
-/// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long an answer may take before the connection counts as dead.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest pause between two attempts to connect again.
-const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
-/// What Redis answers when it does not know a script, as after its start.
-const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
-/// Requests that may be on their way at once before callers wait.
-const PIPELINE: usize = 1000;
+/// How long the clock of one node among several may take to read; a slow answer tells nothing anyway.
+const READING_LIMIT: Duration = Duration::from_millis(500);
+/// How often a script is loaded for one call: a server that took over meanwhile may not have it either.
+const LOADS: usize = 2;
 
-/// A Redis that holds queues. Cheap to clone: all clones share one multiplexed connection, which is made anew
-/// by itself after it broke.
+/// A Redis that holds queues: one server, the master behind Sentinels, or a cluster. Cheap to clone: all clones
+/// share connections, which are made anew by themselves after they broke.
 #[derive(Clone)]
 pub struct Broker {
-    manager: ConnectionManager,
+    link: Link,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    client: Client,
     endpoint: Endpoint,
     clock: Clock,
     registered: Registered,
@@ -44,45 +40,52 @@ struct Shared {
 }
 
 impl Broker {
-    /// Connects, and checks that Redis is new enough and keeps what it is given.
+    /// Connects, and checks that Redis is new enough, takes writes and keeps what it is given.
     ///
     /// # Errors
     /// [`BrokerError::Connect`] when nobody answers (worth another try), [`BrokerError::Login`],
-    /// [`BrokerError::TooOld`] and [`BrokerError::Evicts`] when this Redis cannot be used as it is.
+    /// [`BrokerError::TooOld`], [`BrokerError::Evicts`], [`BrokerError::Replica`] and
+    /// [`BrokerError::OtherKind`] when this Redis cannot be used as it is.
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, BrokerError> {
-        let client = client(endpoint)?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(ANSWER_TIMEOUT))
-            .set_min_delay(Duration::from_millis(20))
-            .set_max_delay(RECONNECT_PAUSE_MAX)
-            .set_number_of_retries(2)
-            .set_pipeline_buffer_size(PIPELINE);
-        let manager = client.get_connection_manager_with_config(config).await;
-        let manager = manager.map_err(|source| refused(endpoint, source))?;
+        let link = Link::open(endpoint).await.map_err(|source| refused(endpoint, source))?;
         let shared = Shared {
-            client,
             endpoint: endpoint.clone(),
             clock: Clock::default(),
             registered: Registered::default(),
             scheduled: Registered::default(),
         };
-        let broker = Self { manager, shared: Arc::new(shared) };
-        broker.check_server().await?;
+        let broker = Self { link, shared: Arc::new(shared) };
+        broker.check_servers().await?;
         broker.sync_clock().await?;
         Ok(broker)
     }
 
-    /// Redis's time now, as well as this process knows it.
+    /// Redis's time now, as well as this process knows it. In a cluster that of one of its nodes; see
+    /// [`now_in`](Self::now_in).
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }
 
-    /// How far Redis's clock is ahead of this machine's; negative when it is behind.
+    /// The time now of the server that holds a queue, as well as this process knows it.
+    #[must_use]
+    pub fn now_in(&self, queue: &str) -> Timestamp {
+        match self.link.clock_of(queue) {
+            Some(clock) => clock.now(),
+            None => self.shared.clock.now(),
+        }
+    }
+
+    /// How far Redis's clock is ahead of this machine's; negative when it is behind. In a cluster, that of the
+    /// node whose clock is furthest off.
     #[must_use]
     pub fn clock_offset(&self) -> SignedDuration {
-        self.shared.clock.offset()
+        let nodes = match &self.link {
+            Link::Cluster(routed) => routed.shards(),
+            Link::Single(_) | Link::Sentinel(_) => Vec::new(),
+        };
+        let offsets = nodes.iter().filter_map(|server| Some(server.clock.as_ref()?.offset()));
+        offsets.max_by_key(|offset| offset.abs()).unwrap_or_else(|| self.shared.clock.offset())
     }
 
     /// Where this Redis is, without secrets.
@@ -91,16 +94,38 @@ impl Broker {
         self.shared.endpoint.to_string()
     }
 
-    /// Reads Redis's clock and corrects [`now`](Self::now) by it.
+    /// Reads the clock of each server that holds data and corrects [`now`](Self::now) by it.
     ///
     /// # Errors
-    /// [`BrokerError::Command`] when Redis does not answer; the old correction stays.
+    /// [`BrokerError::Command`] when none answers; the old corrections stay.
     pub async fn sync_clock(&self) -> Result<(), BrokerError> {
-        let asked = Timestamp::now();
-        let (seconds, micros): (i64, i64) =
-            redis::cmd("TIME").query_async(&mut self.link()).await.doing("read the clock", "*")?;
-        self.shared.clock.learn(asked, Timestamp::now(), seconds * 1_000_000 + micros);
-        Ok(())
+        let read = self.shards().await?.into_iter().map(|mut server| async move {
+            let asked = Timestamp::now();
+            let time = redis::cmd("TIME");
+            let (seconds, micros): (i64, i64) = match &server.clock {
+                // One node that is silent holds up what is on the others no longer than this.
+                Some(_) => within(READING_LIMIT, time.query_async(&mut server.link)).await?,
+                None => time.query_async(&mut server.link).await?,
+            };
+            let told = seconds * 1_000_000 + micros;
+            if let Some(clock) = &server.clock {
+                clock.learn(asked, Timestamp::now(), told);
+            }
+            RedisResult::Ok((asked, Timestamp::now(), told))
+        });
+        let read = join_all(read).await;
+        let (mut first, mut wrong) = (None, None);
+        for reading in read {
+            match reading {
+                Ok(reading) => first = first.or(Some(reading)),
+                Err(error) => wrong = Some(error),
+            }
+        }
+        if let Some((asked, answered, told)) = first {
+            self.shared.clock.learn(asked, answered, told);
+            return Ok(());
+        }
+        wrong.map_or(Ok(()), Err).doing("read the clock", "*")
     }
 
     /// Asks for a sign of life.
@@ -111,8 +136,18 @@ impl Broker {
         redis::cmd("PING").query_async(&mut self.link()).await.doing("ping", "*")
     }
 
-    pub(super) fn link(&self) -> ConnectionManager {
-        self.manager.clone()
+    pub(super) fn link(&self) -> Link {
+        self.link.clone()
+    }
+
+    /// The servers that hold data.
+    pub(super) async fn shards(&self) -> Result<Vec<Shard>, BrokerError> {
+        self.link.shards(&self.shared.endpoint).await.map_err(|source| refused(&self.shared.endpoint, source))
+    }
+
+    /// The server that holds a queue's keys, as known now.
+    pub(super) fn shard_of(&self, queue: &str) -> Result<Shard, BrokerError> {
+        self.link.shard_of(&self.shared.endpoint, queue).doing("find the queue's server", queue)
     }
 
     /// Queues entered among all queues.
@@ -125,7 +160,7 @@ impl Broker {
         &self.shared.scheduled
     }
 
-    /// Runs a script; loads it first where it is missing.
+    /// Runs a script; loads it first where it is missing. All its keys have one hash tag.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
         doing: &'static str,
@@ -134,58 +169,114 @@ impl Broker {
     ) -> Result<T, BrokerError> {
         let mut link = self.link();
         let mut answer = call.command().query_async(&mut link).await;
-        if answer.as_ref().is_err_and(|error: &RedisError| error.kind() == NO_SCRIPT) {
+        for _ in 0..LOADS {
+            if !answer.as_ref().is_err_and(is_missing_script) {
+                break;
+            }
             let loaded: RedisResult<String> = call.loading().query_async(&mut link).await;
             loaded.doing(doing, queue)?;
             answer = call.command().query_async(&mut link).await;
         }
+        if let Err(error) = &answer {
+            self.note(error).await;
+        }
         answer.doing(doing, queue)
     }
 
-    /// Runs plain commands in one round trip.
+    /// Runs plain commands in one round trip; in a cluster, in one per slot, at the same time. Each command has
+    /// keys of one hash tag, and may run twice when a server stops being the master meanwhile.
     pub(super) async fn pipe<T: FromRedisValue>(
         &self,
         doing: &'static str,
         queue: &str,
         pipeline: &Pipeline,
     ) -> Result<T, BrokerError> {
-        pipeline.query_async(&mut self.link()).await.doing(doing, queue)
+        let answer = pipeline.query_async(&mut self.link()).await;
+        if let Err(error) = &answer {
+            self.note(error).await;
+        }
+        answer.doing(doing, queue)
     }
 
-    /// A connection of its own, on which a command may block for as long as it likes.
-    pub(super) async fn own_connection(&self) -> Result<MultiplexedConnection, BrokerError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(None);
-        let connection = self.shared.client.get_multiplexed_async_connection_with_config(&config).await;
-        connection.map_err(|source| refused(&self.shared.endpoint, source))
+    /// Takes note of what an error says about where the data are.
+    pub(super) async fn note(&self, error: &RedisError) {
+        if is_demotion(error) {
+            self.link().note(error).await;
+        }
+    }
+
+    /// A connection of its own to where a key is, on which a command may block for as long as it likes.
+    pub(super) async fn own_connection(&self, key: &str) -> Result<MultiplexedConnection, BrokerError> {
+        let endpoint = &self.shared.endpoint;
+        let dialled = self.link.dial(endpoint, key).await;
+        self.own(dialled).await
     }
 
     /// A connection of its own that listens to channels.
     pub(super) async fn own_subscription(&self) -> Result<redis::aio::PubSub, BrokerError> {
-        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.shared.client.get_async_pubsub());
-        let timed_out = |_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
-        let connection = connecting.await.map_err(timed_out).and_then(|made| made);
-        connection.map_err(|source| refused(&self.shared.endpoint, source))
+        let dialled = self.link.dial_pubsub(&self.shared.endpoint).await;
+        self.own(dialled).await
     }
 
-    async fn check_server(&self) -> Result<(), BrokerError> {
-        let address = self.address();
-        let mut link = self.link();
+    /// Tells when a connection of its own no longer leads to where the data are.
+    pub(super) fn moves(&self) -> Moves {
+        self.link.moves()
+    }
+
+    async fn own<T>(&self, dialled: RedisResult<T>) -> Result<T, BrokerError> {
+        if let Err(error) = &dialled {
+            self.link().note(error).await;
+        }
+        dialled.map_err(|source| refused(&self.shared.endpoint, source))
+    }
+
+    async fn check_servers(&self) -> Result<(), BrokerError> {
+        let mut servers = self.shards().await?;
+        let checks = join_all(servers.iter_mut().map(|server| self.check_server(server))).await;
+        let any_answers = checks.iter().any(Result::is_ok);
+        for check in checks {
+            match check {
+                // A node of a cluster that is away for now: another is about to take its place.
+                Err(error) if any_answers && error.is_retryable() => {}
+                check => check?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_server(&self, server: &mut Shard) -> Result<(), BrokerError> {
+        let address = server.address.clone();
         // The first command: it meets what a URL without a password hides until here.
-        let info: Result<String, RedisError> = redis::cmd("INFO").query_async(&mut link).await;
-        let info = match info {
+        let kind = kind_of(&mut server.link).await;
+        let kind = match kind {
             Err(source) if is_login(&source) => return Err(refused(&self.shared.endpoint, source)),
+            kind => kind.doing("ask Redis what it is", "*")?,
+        };
+        let is_cluster = matches!(self.shared.endpoint.place, Place::Cluster(_));
+        match kind.mode.as_str() {
+            "sentinel" => {
+                let instead = "redis-sentinel://host:port,…?master=name";
+                return Err(BrokerError::OtherKind { address, found: "is a Sentinel", instead });
+            }
+            "cluster" if !is_cluster => {
+                let instead = "redis-cluster://host:port,…";
+                return Err(BrokerError::OtherKind { address, found: "is a node of a cluster", instead });
+            }
+            _ => {}
+        }
+        if !is_new_enough(&kind.version) {
+            return Err(BrokerError::TooOld { address, found: kind.version, needed: "6.2" });
+        }
+        if kind.is_replica {
+            return Err(BrokerError::Replica { address });
+        }
+        let info: Result<String, RedisError> = redis::cmd("INFO").query_async(&mut server.link).await;
+        let info = match info {
+            // A user may be kept from asking; then the administrator answers for the settings.
+            Err(error) if is_login(&error) => return Ok(()),
             info => info.doing("read INFO", "*")?,
         };
-        let field = |name: &str| {
-            info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
-        };
-        let found = field("redis_version").unwrap_or("0.0");
-        if !is_new_enough(found) {
-            return Err(BrokerError::TooOld { address, found: found.to_owned(), needed: "6.2" });
-        }
-        match field("maxmemory_policy") {
+        match field(&info, "maxmemory_policy") {
             Some(policy) if policy != "noeviction" => {
                 Err(BrokerError::Evicts { address, policy: policy.to_owned() })
             }
@@ -196,36 +287,30 @@ impl Broker {
 
 impl std::fmt::Debug for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Broker({}, db {})", self.shared.endpoint, self.manager.get_db())
+        let database = self.shared.endpoint.servers().redis_settings().db();
+        write!(f, "Broker({}, db {database})", self.shared.endpoint)
     }
 }
 
-fn client(endpoint: &Endpoint) -> Result<Client, BrokerError> {
-    // Installing twice is refused, which is fine: one provider is all TLS needs.
-    let _already = rustls::crypto::ring::default_provider().install_default();
-    let made = match &endpoint.authority {
-        None => Client::open(endpoint.info.clone()),
-        Some(pem) => Client::build_with_tls(
-            endpoint.info.clone(),
-            TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) },
-        ),
-    };
-    made.map_err(|source| BrokerError::Connect { address: endpoint.to_string(), source })
+fn is_missing_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-/// Whether Redis refuses who we said we are, or what that user may not do.
-fn is_login(source: &RedisError) -> bool {
-    source.kind() == ErrorKind::AuthenticationFailed
-        || matches!(source.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
-        || matches!(source.kind(), ErrorKind::Server(ServerErrorKind::NoPerm))
-}
-
-/// A refused login is the user's to mend; everything else may pass.
+/// A refused login is the user's to mend; so is a URL of another sort. Everything else may pass.
 fn refused(endpoint: &Endpoint, source: RedisError) -> BrokerError {
     let address = endpoint.to_string();
-    match is_login(&source) {
-        true => BrokerError::Login { address, user: endpoint.user().to_owned(), source },
-        false => BrokerError::Connect { address, source },
+    let says = |text: &str| source.detail().is_some_and(|detail| detail.contains(text));
+    match &endpoint.place {
+        _ if is_login(&source) => BrokerError::Login { address, user: endpoint.user().to_owned(), source },
+        Place::Cluster(_) if says("cluster support disabled") => {
+            let instead = "redis://host:port";
+            BrokerError::OtherKind { address, found: "is no cluster", instead }
+        }
+        Place::Sentinel(_) if says("unknown command") => {
+            let instead = "redis://host:port, or the port of a Sentinel (26379)";
+            BrokerError::OtherKind { address, found: "is no Sentinel", instead }
+        }
+        _ => BrokerError::Connect { address, source },
     }
 }
 

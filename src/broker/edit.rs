@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use md5::{Digest as _, Md5};
 
 use super::keys::QueueKeys;
 use super::reply::ceil_s;
+use super::unique::{FOREIGN_LOCK_LIFE_S, lock_in, unique_key};
 use super::{Broker, BrokerError, script};
 use crate::task::{Message, QueueName, State};
 
@@ -33,12 +33,14 @@ pub enum Edited {
 }
 
 /// What became of a wish to give a task another time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rescheduled {
     /// It waits for that time now; this is where it was.
     From(State),
     /// A worker runs or aggregates it; nothing changed.
     Active,
+    /// It is unique, it had ended, and this task has taken its place since; nothing changed.
+    Locked(String),
     /// There is no such task.
     Absent,
 }
@@ -56,7 +58,8 @@ impl Broker {
         payload: &Bytes,
     ) -> Result<Edited, BrokerError> {
         const DOING: &str = "edit a task";
-        let task = QueueKeys::new(queue).task(id);
+        let keys = QueueKeys::new(queue);
+        let task = keys.task(id);
         for _ in 0..TRIES {
             let mut pipe = redis::pipe();
             pipe.hget(&task, "msg");
@@ -67,7 +70,8 @@ impl Broker {
             let encoded = new.encode();
             super::enqueue::check_size(id, encoded.len())?;
             let mut call = script::EDIT.key(&task);
-            call.arg(id).arg(raw.as_ref()).arg(encoded.as_ref()).arg(&old.unique_key).arg(&new.unique_key);
+            call.arg(id).arg(raw.as_ref()).arg(encoded.as_ref());
+            call.arg(lock_in(keys, &old.unique_key)).arg(lock_in(keys, &new.unique_key));
             let (verdict, state, holder): (String, String, String) =
                 self.run(DOING, queue.as_str(), &call).await?;
             match (verdict.as_str(), state.parse()) {
@@ -82,7 +86,8 @@ impl Broker {
     }
 
     /// Lets a task that is not running wait for this time. One that waits for a retry goes on waiting for it; any
-    /// other becomes scheduled, and one with a group joins it at that time.
+    /// other becomes scheduled, and one with a group joins it at that time. A unique one that had ended takes its
+    /// lock again.
     ///
     /// # Errors
     /// [`BrokerError::Command`]; safe to repeat.
@@ -95,10 +100,12 @@ impl Broker {
         let keys = QueueKeys::new(queue);
         let mut call = script::RESCHEDULE.key(keys.task(id));
         call.key(keys.pending()).key(keys.scheduled()).key(keys.retry()).key(keys.archived());
-        call.key(keys.completed()).key(keys.groups());
-        call.arg(id).arg(ceil_s(due)).arg(keys.group_prefix());
-        let state: String = self.run("reschedule a task", queue.as_str(), &call).await?;
+        call.key(keys.completed()).key(keys.groups()).key(keys.locks());
+        call.arg(id).arg(ceil_s(due)).arg(keys.group_prefix()).arg(keys.task_prefix());
+        call.arg(self.now_in(queue.as_str()).as_second()).arg(FOREIGN_LOCK_LIFE_S);
+        let (state, holder): (String, String) = self.run("reschedule a task", queue.as_str(), &call).await?;
         Ok(match state.parse() {
+            _ if !holder.is_empty() => Rescheduled::Locked(holder),
             Err(_) => Rescheduled::Absent,
             Ok(State::Active) => Rescheduled::Active,
             Ok(state) => Rescheduled::From(state),
@@ -108,19 +115,11 @@ impl Broker {
 
 /// The message with another payload, and the lock that goes with it. A lock of another making is kept.
 fn with_payload(queue: &QueueName, old: &Message, payload: Bytes) -> Message {
-    let locks = QueueKeys::new(queue).unique_prefix();
-    let bare = format!("{locks}{}:", old.kind);
-    let is_usual = old.unique_key == format!("{bare}{}", hex_md5(&old.payload))
-        || (old.payload.is_empty() && old.unique_key == bare);
-    let unique_key = match is_usual {
-        true => format!("{bare}{}", hex_md5(&payload)),
-        false => old.unique_key.clone(),
-    };
+    let usual = |payload| unique_key(queue, &old.kind, payload);
+    let is_usual = old.unique_key == usual(Some(&old.payload))
+        || (old.payload.is_empty() && old.unique_key == usual(None));
+    let unique_key = if is_usual { usual(Some(&payload)) } else { old.unique_key.clone() };
     Message { payload, unique_key, ..old.clone() }
-}
-
-fn hex_md5(bytes: &[u8]) -> String {
-    Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

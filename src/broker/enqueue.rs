@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use super::keys::{QUEUES, QueueKeys};
 use super::reply::ceil_s;
-use super::{Broker, BrokerError, error::Doing, script};
+use super::unique::{life_s, own_lock};
+use super::{Broker, BrokerError, script};
 use crate::task::{Message, QueueName};
 
 /// Largest message stored: what Redis takes as one value, less room for its envelope.
@@ -28,6 +29,17 @@ pub struct NewTask {
     pub message: Message,
     /// When it may run; `None`, or a moment that is past, for at once.
     pub due: Option<Timestamp>,
+    /// How long the lock that the message names holds unless it is given back before or put off; in whole
+    /// seconds, 10 at least. `None`, where the message names one: a minute.
+    pub lock_for: Option<Duration>,
+}
+
+impl NewTask {
+    /// A message that may run at once, or from then on.
+    #[must_use]
+    pub fn new(message: Message, due: Option<Timestamp>) -> Self {
+        Self { message, due, lock_for: None }
+    }
 }
 
 impl std::fmt::Debug for NewTask {
@@ -38,16 +50,21 @@ impl std::fmt::Debug for NewTask {
 }
 
 /// What became of a task to store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Enqueued {
     /// It stands in Redis.
     Stored,
     /// Its id is taken in its queue; nothing changed.
     Conflict,
+    /// It is unique, and another task holds its lock; nothing changed.
+    Duplicate {
+        /// That task's id; empty when what stands under the lock's key is no lock.
+        holder: String,
+    },
 }
 
 impl Broker {
-    /// Stores one task, pending or scheduled.
+    /// Stores one task: pending, scheduled, or in the group that its message names.
     ///
     /// Not cancel-safe: dropped midway, the task may be stored or not.
     ///
@@ -56,9 +73,22 @@ impl Broker {
     /// [is ambiguous](BrokerError::is_ambiguous) the task may stand: repeat with the same id, and a conflict
     /// tells that it does.
     pub async fn enqueue(&self, message: &Message, due: Option<Timestamp>) -> Result<Enqueued, BrokerError> {
+        self.enqueue_unique(message, due, None).await
+    }
+
+    /// Stores one task whose message may name a lock, for so long.
+    ///
+    /// # Errors
+    /// As [`enqueue`](Self::enqueue).
+    pub async fn enqueue_unique(
+        &self,
+        message: &Message,
+        due: Option<Timestamp>,
+        lock_for: Option<Duration>,
+    ) -> Result<Enqueued, BrokerError> {
         let queue = QueueName::new(message.queue.as_str())?;
-        let verdicts = self.enqueue_chunk(&queue, &[(message, due)]).await?;
-        Ok(verdicts[0])
+        let mut verdicts = self.enqueue_chunk(&queue, &[(message, due, lock_for)]).await?;
+        Ok(verdicts.remove(0))
     }
 
     /// Stores many tasks, a hundred a round trip, and answers for each in its place.
@@ -78,7 +108,7 @@ impl Broker {
         });
         for (places, result) in join_all(sends).await {
             for (i, place) in places.into_iter().enumerate() {
-                verdicts[place] = Some(result.as_ref().map(|stored| stored[i]).map_err(Arc::clone));
+                verdicts[place] = Some(result.as_ref().map(|stored| stored[i].clone()).map_err(Arc::clone));
             }
         }
         verdicts.into_iter().map(|verdict| verdict.expect("every task is in one chunk")).collect()
@@ -90,7 +120,8 @@ impl Broker {
         tasks: &[NewTask],
         places: Vec<usize>,
     ) -> (Vec<usize>, Result<Vec<Enqueued>, Arc<BrokerError>>) {
-        let chunk: Vec<_> = places.iter().map(|&place| (&tasks[place].message, tasks[place].due)).collect();
+        let part = |&place: &usize| (&tasks[place].message, tasks[place].due, tasks[place].lock_for);
+        let chunk: Vec<_> = places.iter().map(part).collect();
         let result = match QueueName::new(queue) {
             Ok(name) => self.enqueue_chunk(&name, &chunk).await,
             Err(error) => Err(error.into()),
@@ -101,27 +132,23 @@ impl Broker {
     async fn enqueue_chunk(
         &self,
         queue: &QueueName,
-        tasks: &[(&Message, Option<Timestamp>)],
+        tasks: &[(&Message, Option<Timestamp>, Option<Duration>)],
     ) -> Result<Vec<Enqueued>, BrokerError> {
         const DOING: &str = "store tasks";
         let keys = QueueKeys::new(queue);
-        let now = self.now();
+        let now = self.now_in(queue.as_str());
         let mut call = script::ENQUEUE.call();
-        call.key(keys.pending()).key(keys.scheduled());
-        call.arg(keys.task_prefix()).arg(now.as_nanosecond().to_string());
-        for (message, due) in tasks {
-            let raw = message.encode();
-            check_size(&message.id, raw.len())?;
-            let later = due.filter(|due| *due > now).map_or(0, ceil_s);
-            call.arg(&message.id).arg(raw.as_ref()).arg(later);
+        call.key(keys.pending()).key(keys.scheduled()).key(keys.groups()).key(keys.locks());
+        call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(now.as_nanosecond().to_string());
+        for (message, due, lock_for) in tasks {
+            add_task(&mut call, keys, now, message, *due, *lock_for)?;
         }
         self.register_queue_sometimes(queue).await?;
-        let stored: Vec<i64> = self.run(DOING, queue.as_str(), &call).await?;
+        let stored: Vec<redis::Value> = self.run(DOING, queue.as_str(), &call).await?;
         if stored.len() != tasks.len() {
             let problem = format!("{} answers for {} tasks", stored.len(), tasks.len());
             return Err(BrokerError::Reply { doing: DOING, problem });
         }
-        let verdict = |v| if v == 1 { Enqueued::Stored } else { Enqueued::Conflict };
         Ok(stored.into_iter().map(verdict).collect())
     }
 
@@ -130,10 +157,9 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Command`] when Redis does not answer.
     pub async fn register_queue(&self, queue: &QueueName) -> Result<(), BrokerError> {
-        let mut link = self.link();
-        let added: redis::RedisResult<i64> =
-            redis::cmd("SADD").arg(QUEUES).arg(queue.as_str()).query_async(&mut link).await;
-        added.doing("register the queue", queue.as_str())?;
+        let mut pipe = redis::pipe();
+        pipe.sadd(QUEUES, queue.as_str()).ignore();
+        self.pipe::<()>("register the queue", queue.as_str(), &pipe).await?;
         self.registered().note(queue);
         Ok(())
     }
@@ -151,6 +177,34 @@ pub(super) fn check_size(id: &str, bytes: usize) -> Result<(), BrokerError> {
     match bytes > MESSAGE_BYTES_MAX {
         true => Err(BrokerError::TooLarge { id: id.to_owned(), bytes, max: MESSAGE_BYTES_MAX }),
         false => Ok(()),
+    }
+}
+
+/// Adds what scripts that store a task ask for.
+pub(super) fn add_task(
+    call: &mut script::Call,
+    keys: QueueKeys<'_>,
+    now: Timestamp,
+    message: &Message,
+    due: Option<Timestamp>,
+    lock_for: Option<Duration>,
+) -> Result<(), BrokerError> {
+    let raw = message.encode();
+    check_size(&message.id, raw.len())?;
+    let later = due.filter(|due| *due > now).map_or(0, ceil_s);
+    call.arg(&message.id).arg(raw.as_ref()).arg(later).arg(&message.group);
+    call.arg(own_lock(keys, message)).arg(life_s(lock_for));
+    Ok(())
+}
+
+/// Reads what those scripts answer for a task.
+pub(super) fn verdict(answer: redis::Value) -> Enqueued {
+    match answer {
+        redis::Value::Int(1) => Enqueued::Stored,
+        redis::Value::BulkString(id) => {
+            Enqueued::Duplicate { holder: String::from_utf8_lossy(&id).into_owned() }
+        }
+        _ => Enqueued::Conflict,
     }
 }
 

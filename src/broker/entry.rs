@@ -138,7 +138,7 @@ impl Broker {
             .arg(entry.timing_hash())
             .arg(policy(entry.concurrency));
         add_tick(&mut call, next);
-        call.arg(&entry.cluster).arg(self.now().as_millisecond());
+        call.arg(&entry.cluster).arg(self.now_in(queue.as_str()).as_millisecond());
         match carried {
             Some(_) => add_tick(&mut call, carried),
             None => {

@@ -1,5 +1,7 @@
 //! What can go wrong between us and Redis.
 
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
 use super::bulk::BulkVerb;
 use crate::task::{DecodeError, QueueNameError, State};
 
@@ -8,7 +10,7 @@ use crate::task::{DecodeError, QueueNameError, State};
 pub enum BrokerError {
     /// The URL does not name a Redis.
     #[error(
-        "read the Redis URL: {0}; allowed are redis://[user:password@]host[:port][/db], rediss://… for TLS and unix:///path"
+        "read the Redis URL: {0}; allowed are redis://[user:password@]host[:port][/db], unix:///path, redis-sentinel://[user:password@]host[:port],…[/db]?master=name, redis-cluster://[user:password@]host[:port],…, and rediss for TLS in each"
     )]
     Url(String),
     /// The certificate authority for TLS cannot be used.
@@ -25,7 +27,7 @@ pub enum BrokerError {
         /// Host and port, or the socket's path.
         address: String,
         /// Why not.
-        source: redis::RedisError,
+        source: RedisError,
     },
     /// Redis refused who we said we are.
     #[error(
@@ -37,7 +39,7 @@ pub enum BrokerError {
         /// The user tried.
         user: String,
         /// What Redis said.
-        source: redis::RedisError,
+        source: RedisError,
     },
     /// Redis is older than we can use.
     #[error("Redis at {address} is version {found}; at least {needed} is needed")]
@@ -58,6 +60,24 @@ pub enum BrokerError {
         address: String,
         /// The policy found.
         policy: String,
+    },
+    /// The URL names a server that takes no writes.
+    #[error(
+        "Redis at {address} is a read-only replica; name its master, or its Sentinels with redis-sentinel://host:port,…?master=name"
+    )]
+    Replica {
+        /// Host and port, or the socket's path.
+        address: String,
+    },
+    /// The URL names another sort of server than there is.
+    #[error("Redis at {address} {found}; use {instead}")]
+    OtherKind {
+        /// Host and port, or the socket's path.
+        address: String,
+        /// What it is.
+        found: &'static str,
+        /// How to name it.
+        instead: &'static str,
     },
     /// A queue's name cannot be used.
     #[error(transparent)]
@@ -88,7 +108,7 @@ pub enum BrokerError {
         /// On which queue; `*` for what belongs to none.
         queue: String,
         /// What Redis or the connection said.
-        source: redis::RedisError,
+        source: RedisError,
     },
     /// A stored message that cannot be decoded.
     #[error("read task {id} of queue {queue}")]
@@ -131,6 +151,8 @@ impl BrokerError {
             Self::Login { .. } => "RedisLoginRefused",
             Self::TooOld { .. } => "RedisTooOld",
             Self::Evicts { .. } => "RedisEvicts",
+            Self::Replica { .. } => "RedisReplica",
+            Self::OtherKind { .. } => "RedisOtherKind",
             Self::QueueName(_) => "InvalidQueueName",
             Self::TooLarge { .. } => "TaskTooLarge",
             Self::BulkState { .. } => "InvalidState",
@@ -146,7 +168,7 @@ impl BrokerError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Connect { source, .. } => !matches!(source.kind(), redis::ErrorKind::InvalidClientConfig),
+            Self::Connect { source, .. } => !matches!(source.kind(), ErrorKind::InvalidClientConfig),
             Self::Command { source, .. } => is_passing(source),
             _ => false,
         }
@@ -169,14 +191,44 @@ fn names(states: &[State]) -> String {
 }
 
 /// Server answers that pass by themselves, and everything the network does.
-fn is_passing(error: &redis::RedisError) -> bool {
-    const PASSING: [&str; 7] =
-        ["LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "BUSY"];
+fn is_passing(error: &RedisError) -> bool {
+    const PASSING: [&str; 13] = [
+        "LOADING",
+        "READONLY",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "MOVED",
+        "ASK",
+        "NOSCRIPT",
+        "UNBLOCKED",
+        "NOREPLICAS",
+        "MISCONF",
+        "OOM",
+        "BUSY",
+    ];
     error.is_timeout()
         || error.is_connection_dropped()
         || error.is_io_error()
         || error.is_connection_refusal()
         || error.code().is_some_and(|code| PASSING.contains(&code))
+        || is_demotion(error)
+}
+
+/// Whether a server refuses to write because it is a replica, or has become one. It has changed nothing.
+pub(super) fn is_demotion(error: &RedisError) -> bool {
+    // Before 7.0 a script's error holds that of its command as text.
+    error.code() == Some("READONLY") || error.detail().is_some_and(|text| text.contains(DEMOTED))
+}
+
+/// What a replica says to a write, after the code.
+pub(super) const DEMOTED: &str = "READONLY You can't write against a read only";
+
+/// Whether a server refuses who we said we are, or what that user may not do.
+pub(super) fn is_login(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
+        || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::NoPerm))
 }
 
 /// Names the step and the queue of a failed command.

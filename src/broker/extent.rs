@@ -1,13 +1,14 @@
 //! How much memory a queue takes, and where it lies in a Redis Cluster.
 
 use super::keys::QueueKeys;
+use super::link::slot_of;
 use super::{Broker, BrokerError, Page};
 use crate::task::{QueueName, State};
 
 /// Tasks of each state whose memory is measured; the others are taken to be like them.
 const SAMPLED: usize = 20;
-/// Slots of a Redis Cluster.
-const SLOTS: u16 = 16_384;
+/// Groups whose tasks are measured.
+const GROUPS_SAMPLED: usize = 5;
 
 impl Broker {
     /// About how many bytes a queue takes: a sample of each state's tasks, and the containers of their ids.
@@ -26,11 +27,11 @@ impl Broker {
                 bytes += self.sampled(queue, vec![keys.container(state)], 1).await?;
             }
         }
-        for group in self.groups(queue).await?.into_iter().take(5) {
+        for group in self.groups(queue, GROUPS_SAMPLED).await? {
             let (sample, _) =
-                self.tasks_after(queue, State::Aggregating, Some(&group.group), None, SAMPLED).await?;
+                self.tasks_after(queue, State::Aggregating, Some(&group.name), None, SAMPLED).await?;
             let ids = sample.into_iter().map(|task| keys.task(&task.id)).collect();
-            bytes += self.sampled(queue, ids, group.size).await?;
+            bytes += self.sampled(queue, ids, group.tasks).await?;
         }
         Ok(bytes)
     }
@@ -54,19 +55,7 @@ impl Broker {
 /// The slot of a Redis Cluster that holds all keys of a queue.
 #[must_use]
 pub fn cluster_key_slot(queue: &QueueName) -> u16 {
-    let key = QueueKeys::new(queue).pending();
-    let tagged = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
-    crc16(tagged.filter(|tag| !tag.is_empty()).unwrap_or(&key).as_bytes()) % SLOTS
-}
-
-/// CRC-16/XMODEM, as Redis Cluster hashes.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0_u16, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| match crc & 0x8000 {
-            0 => crc << 1,
-            _ => (crc << 1) ^ 0x1021,
-        })
-    })
+    slot_of(QueueKeys::new(queue).pending().as_bytes())
 }
 
 #[cfg(test)]
@@ -75,12 +64,8 @@ mod tests {
 
     #[test]
     fn a_queues_slot_is_that_of_its_name() {
-        assert_eq!(crc16(b"123456789"), 0x31c3);
         let slot = |name: &str| cluster_key_slot(&QueueName::new(name).expect("valid"));
         // What CLUSTER KEYSLOT answers.
-        assert_eq!(
-            (slot("default"), slot("a:b c"), slot("a}b")),
-            (crc16(b"default") % SLOTS, crc16(b"a:b c") % SLOTS, 15495)
-        );
+        assert_eq!((slot("foo"), slot("bar"), slot("a}b")), (12182, 5061, 15495));
     }
 }

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use super::error::Doing;
+use redis::RedisResult;
+
+use super::error::{Doing, is_login};
 use super::{Broker, BrokerError};
 
 /// The state of a Redis, from its `INFO`. What it does not tell is empty or zero.
+///
+/// Of a cluster: the sums over its masters, the least version and uptime, and all run ids as one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RedisFacts {
     /// Its version.
@@ -29,13 +33,46 @@ pub struct RedisFacts {
 }
 
 impl Broker {
-    /// Asks Redis about itself.
+    /// Asks Redis about itself. A user who may not ask gets facts that are empty.
     ///
     /// # Errors
     /// [`BrokerError::Command`].
     pub async fn facts(&self) -> Result<RedisFacts, BrokerError> {
-        let info: String = redis::cmd("INFO").query_async(&mut self.link()).await.doing("read INFO", "*")?;
-        Ok(parse(&info))
+        let mut all: Option<RedisFacts> = None;
+        for mut server in self.shards().await? {
+            let info: RedisResult<String> = redis::cmd("INFO").query_async(&mut server.link).await;
+            let facts = match info {
+                Err(error) if is_login(&error) => RedisFacts::default(),
+                info => parse(&info.doing("read INFO", "*")?),
+            };
+            all = Some(match all {
+                Some(all) => all.and(facts),
+                None => facts,
+            });
+        }
+        Ok(all.unwrap_or_default())
+    }
+}
+
+impl RedisFacts {
+    /// Both servers as one.
+    fn and(self, other: Self) -> Self {
+        let by_number =
+            |version: &String| version.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u32>>();
+        // In the same order whoever is asked first.
+        let mut runs: Vec<_> = self.run_id.split(',').chain(other.run_id.split(',')).collect();
+        runs.sort_unstable();
+        Self {
+            run_id: runs.join(","),
+            version: [self.version, other.version].into_iter().min_by_key(by_number).unwrap_or_default(),
+            role: self.role,
+            uptime: self.uptime.min(other.uptime),
+            clients: self.clients + other.clients,
+            commands_per_s: self.commands_per_s + other.commands_per_s,
+            memory_bytes: self.memory_bytes + other.memory_bytes,
+            memory_peak_bytes: self.memory_peak_bytes + other.memory_peak_bytes,
+            memory_bytes_max: self.memory_bytes_max.zip(other.memory_bytes_max).map(|(a, b)| a + b),
+        }
     }
 }
 
@@ -69,5 +106,21 @@ mod tests {
         let facts = RedisFacts { role: "master".into(), memory_bytes: 9_437_184, ..RedisFacts::default() };
         assert_eq!(parse(info), facts);
         assert_eq!(parse("maxmemory:100\n").memory_bytes_max, Some(100));
+    }
+
+    #[test]
+    fn several_servers_are_summed_up_in_any_order() {
+        let one = RedisFacts {
+            version: "7.0.15".into(),
+            run_id: "b".into(),
+            memory_bytes: 5,
+            memory_bytes_max: Some(10),
+            ..RedisFacts::default()
+        };
+        let two = RedisFacts { version: "10.1".into(), run_id: "a".into(), ..one.clone() };
+        let sum = one.clone().and(two.clone());
+        assert_eq!((sum.version.as_str(), sum.run_id.as_str()), ("7.0.15", "a,b"));
+        assert_eq!((sum.memory_bytes, sum.memory_bytes_max), (10, Some(20)));
+        assert_eq!(two.and(one), sum);
     }
 }

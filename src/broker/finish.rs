@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use redis::make_extension_error;
 
 use super::claim::Owner;
+use super::error::{DEMOTED, Doing};
+use super::history::{cut, error_record};
 use super::keys::QueueKeys;
 use super::reply::ceil_s;
+use super::unique::lock_in;
 use super::{Broker, BrokerError, script};
 use crate::task::{Message, QueueName};
 
@@ -46,6 +50,15 @@ pub enum FinishOutcome {
     Archive,
     /// Back to the front of the queue; no attempt was spent.
     Requeue,
+    /// Put off by its handler until then: scheduled, no failure, no attempt spent. The message stays as it is.
+    Snooze {
+        /// When it may run.
+        at: Timestamp,
+        /// Why; empty when its handler did not say.
+        reason: String,
+    },
+    /// Archived without a failure: cancelled, or not begun in time. The lock of a unique task is given back.
+    Withdraw,
     /// The message cannot be decoded: archived in an envelope that can.
     Quarantine {
         /// The id under which it was found.
@@ -87,6 +100,8 @@ pub(super) struct Ending<'a> {
     pub(super) score: i64,
     pub(super) counts_as_failure: bool,
     pub(super) unique_key: &'a str,
+    /// What the task shall remember of this attempt; empty for nothing.
+    pub(super) note: String,
 }
 
 impl Broker {
@@ -102,8 +117,8 @@ impl Broker {
         owner: &Owner,
         finishes: &[Finish],
     ) -> Result<Vec<Finished>, BrokerError> {
-        let now = self.now();
-        let endings: Vec<_> = finishes.iter().map(|finish| ending(finish, now)).collect();
+        let now = self.now_in(queue.as_str());
+        let endings: Vec<_> = finishes.iter().map(|finish| ending(finish, owner, now)).collect();
         self.end_attempts(queue, Holder::Owner(owner), &endings).await
     }
 
@@ -115,15 +130,15 @@ impl Broker {
     ) -> Result<Vec<Finished>, BrokerError> {
         const DOING: &str = "end attempts";
         let keys = QueueKeys::new(queue);
-        let now = self.now();
+        let now = self.now_in(queue.as_str());
         let day = now.strftime("%Y-%m-%d").to_string();
-        let locks = keys.unique_prefix();
         let mut verdicts = Vec::with_capacity(endings.len());
         for chunk in endings.chunks(FINISHES_PER_CALL) {
             let mut call = script::FINISH.call();
             call.key(keys.active()).key(keys.lease()).key(keys.pending()).key(keys.retry());
             call.key(keys.archived()).key(keys.completed()).key(keys.processed()).key(keys.failed());
             call.key(keys.processed_on(&day)).key(keys.failed_on(&day));
+            call.key(keys.locks()).key(keys.scheduled());
             call.arg(keys.task_prefix()).arg(now.as_nanosecond().to_string());
             call.arg((now + DAY_COUNTERS_LIFE).as_second());
             call.arg(match holder {
@@ -131,17 +146,33 @@ impl Broker {
                 Holder::Expired => "",
             });
             for ending in chunk {
-                // A lock of another queue would be another slot: not ours to release.
-                let lock = Some(ending.unique_key).filter(|key| key.starts_with(&locks)).unwrap_or("");
+                let lock = lock_in(keys, ending.unique_key);
                 call.arg(ending.id).arg(ending.lease).arg(ending.outcome).arg(lock);
+                if ending.outcome != "done" {
+                    call.arg(ending.message.as_ref());
+                }
                 if !matches!(ending.outcome, "done" | "requeue" | "crash") {
-                    call.arg(ending.message.as_ref())
-                        .arg(ending.score)
-                        .arg(u8::from(ending.counts_as_failure));
+                    call.arg(ending.score).arg(u8::from(ending.counts_as_failure));
+                }
+                if matches!(ending.outcome, "retry" | "archive" | "withdraw" | "snooze") {
+                    call.arg(&ending.note);
                 }
             }
-            let answers: Vec<redis::Value> = self.run(DOING, queue.as_str(), &call).await?;
-            verdicts.extend(answers.into_iter().map(verdict));
+            let fresh: Vec<_> = match self.run(DOING, queue.as_str(), &call).await? {
+                redis::Value::Array(answers) => answers.into_iter().map(verdict).collect(),
+                _all_stored => chunk.iter().map(|_| Finished::Stored).collect(),
+            };
+            for verdict in fresh {
+                if let Finished::Refused(problem) = &verdict
+                    && problem.contains(DEMOTED)
+                {
+                    // Nothing of this call was stored, and the new master will take it.
+                    let error = make_extension_error("READONLY".into(), Some(problem.clone()));
+                    self.note(&error).await;
+                    return Err(error).doing(DOING, queue.as_str());
+                }
+                verdicts.push(verdict);
+            }
         }
         match verdicts.len() == endings.len() {
             true => Ok(verdicts),
@@ -177,7 +208,7 @@ fn verdict(answer: redis::Value) -> Finished {
     }
 }
 
-fn ending(finish: &Finish, now: Timestamp) -> Ending<'_> {
+fn ending<'a>(finish: &'a Finish, owner: &Owner, now: Timestamp) -> Ending<'a> {
     let message = &finish.message;
     let lease = finish.leased_until.as_second();
     let bare = |outcome| Ending {
@@ -188,34 +219,44 @@ fn ending(finish: &Finish, now: Timestamp) -> Ending<'_> {
         score: 0,
         counts_as_failure: false,
         unique_key: &message.unique_key,
+        note: String::new(),
     };
     let kept = |outcome, score, counts_as_failure| Ending {
-        id: &message.id,
-        lease,
-        outcome,
         message: message.encode(),
         score,
         counts_as_failure,
-        unique_key: &message.unique_key,
+        ..bare(outcome)
     };
+    let failed = |outcome, score, counts_as_failure| {
+        // A retry that counts has counted itself already.
+        let retried = message.retried - i32::from(outcome == "retry" && counts_as_failure);
+        let note = error_record(retried, now, owner.as_str(), &message.error);
+        Ending { note, ..kept(outcome, score, counts_as_failure) }
+    };
+    // Stored only if somebody cancels the attempt before it has ended.
+    let if_cancelled = || message.cancelled("").encode();
     match &finish.outcome {
         FinishOutcome::Done => bare("done"),
         FinishOutcome::Complete => {
             kept("complete", message.completed_s.saturating_add(message.retention_s), false)
         }
-        FinishOutcome::Retry { at, counts_as_failure } => kept("retry", ceil_s(*at), *counts_as_failure),
-        FinishOutcome::Archive => kept("archive", now.as_second(), true),
-        FinishOutcome::Requeue => bare("requeue"),
+        FinishOutcome::Retry { at, counts_as_failure } => failed("retry", ceil_s(*at), *counts_as_failure),
+        FinishOutcome::Archive => failed("archive", now.as_second(), true),
+        FinishOutcome::Withdraw => failed("withdraw", now.as_second(), false),
+        FinishOutcome::Requeue => Ending { message: if_cancelled(), ..bare("requeue") },
+        FinishOutcome::Snooze { at, reason } => {
+            let note = cut(reason).to_owned();
+            Ending { message: if_cancelled(), score: ceil_s(*at), note, ..bare("snooze") }
+        }
         FinishOutcome::Quarantine { id, raw, reason } => {
             let envelope = Message::undecodable(id, &message.queue, raw.clone(), reason, now.as_second());
             Ending {
                 id,
-                lease,
-                outcome: "archive",
                 message: envelope.encode(),
                 score: now.as_second(),
                 counts_as_failure: true,
                 unique_key: "",
+                ..bare("archive")
             }
         }
     }

@@ -97,7 +97,7 @@ impl Broker {
         const DOING: &str = "fire schedules";
         let keys = QueueKeys::new(queue);
         let mut call = script::FIRE.key(keys.due());
-        call.key(keys.pending()).key(keys.retry()).key(keys.scheduled());
+        call.key(keys.pending()).key(keys.retry()).key(keys.scheduled()).key(keys.locks());
         call.arg(keys.task_prefix())
             .arg(keys.entry_prefix())
             .arg(keys.ticks_prefix())

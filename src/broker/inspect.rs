@@ -14,7 +14,7 @@ use super::{Broker, BrokerError, script};
 use crate::task::{Message, QueueName, State};
 
 /// Most tasks on one page.
-const PAGE_MAX: usize = 1000;
+pub(super) const PAGE_MAX: usize = 1000;
 /// Schedules looked at for a forecast.
 const FORECAST_ENTRIES: usize = 200;
 /// Groups whose sizes are read for a queue's summary; the rest is estimated from them.
@@ -159,7 +159,7 @@ impl Broker {
     pub async fn queue_summary(&self, queue: &QueueName) -> Result<QueueSummary, BrokerError> {
         const DOING: &str = "read the queue's numbers";
         let keys = QueueKeys::new(queue);
-        let now = self.now();
+        let now = self.now_in(queue.as_str());
         let day = now.strftime("%Y-%m-%d").to_string();
         let mut pipe = redis::pipe();
         pipe.llen(keys.pending()).llen(keys.active()).zcard(keys.scheduled()).zcard(keys.retry());
@@ -203,7 +203,8 @@ impl Broker {
     pub async fn backlog(&self, queue: &QueueName, ahead: Duration) -> Result<Backlog, BrokerError> {
         const DOING: &str = "read the backlog";
         let keys = QueueKeys::new(queue);
-        let soon = self.now() + SignedDuration::try_from(ahead).unwrap_or(SignedDuration::ZERO);
+        let soon =
+            self.now_in(queue.as_str()) + SignedDuration::try_from(ahead).unwrap_or(SignedDuration::ZERO);
         let mut pipe = redis::pipe();
         pipe.exists(keys.paused()).llen(keys.pending()).llen(keys.active());
         pipe.zcount(keys.scheduled(), "-inf", soon.as_second()).zcount(
@@ -254,7 +255,8 @@ impl Broker {
         Ok(names.into_iter().zip(counts.chunks_exact(2)).map(day).collect())
     }
 
-    /// One page of a queue's tasks in a state. Aggregating tasks need their group: see [`State::Aggregating`].
+    /// One page of a queue's tasks in a state; none of the aggregating ones, which stand in their groups: see
+    /// [`group_tasks`](Self::group_tasks).
     ///
     /// # Errors
     /// [`BrokerError::Command`].
@@ -270,21 +272,41 @@ impl Broker {
         if limit == 0 || state == State::Aggregating {
             return Ok(Vec::new());
         }
+        if !matches!(state, State::Pending | State::Active) {
+            return self.zset_tasks(queue, &keys.container(state), page).await;
+        }
+        // New ids are pushed on the left, so the oldest is the last.
         let (first, last) = (page.offset as i64, (page.offset + limit - 1) as i64);
         let mut pipe = redis::pipe();
-        let ids: Vec<(String, Option<i64>)> = match state {
-            State::Pending | State::Active => {
-                // New ids are pushed on the left, so the oldest is the last.
-                pipe.cmd("LRANGE").arg(keys.container(state)).arg(-last - 1).arg(-first - 1);
-                let (ids,): (Vec<Vec<u8>>,) = self.pipe(DOING, queue.as_str(), &pipe).await?;
-                ids.into_iter().rev().map(|id| (text(id), None)).collect()
-            }
-            _ => {
-                pipe.cmd("ZRANGE").arg(keys.container(state)).arg(first).arg(last).arg("WITHSCORES");
-                let (ids,): (Vec<(Vec<u8>, f64)>,) = self.pipe(DOING, queue.as_str(), &pipe).await?;
-                ids.into_iter().map(|(id, score)| (text(id), Some(score as i64))).collect()
-            }
-        };
+        pipe.cmd("LRANGE").arg(keys.container(state)).arg(-last - 1).arg(-first - 1);
+        let (ids,): (Vec<Vec<u8>>,) = self.pipe(DOING, queue.as_str(), &pipe).await?;
+        let ids: Vec<_> = ids.into_iter().rev().map(|id| (text(id), None)).collect();
+        self.all_views(queue, &ids).await
+    }
+
+    /// One page of the tasks whose ids stand in a zset, by their scores.
+    pub(super) async fn zset_tasks(
+        &self,
+        queue: &QueueName,
+        key: &str,
+        page: Page,
+    ) -> Result<Vec<TaskView>, BrokerError> {
+        let limit = page.limit.min(PAGE_MAX);
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut pipe = redis::pipe();
+        pipe.cmd("ZRANGE").arg(key).arg(page.offset).arg(page.offset + limit - 1).arg("WITHSCORES");
+        let (ids,): (Vec<(Vec<u8>, f64)>,) = self.pipe("list tasks", queue.as_str(), &pipe).await?;
+        let ids: Vec<_> = ids.into_iter().map(|(id, score)| (text(id), Some(score as i64))).collect();
+        self.all_views(queue, &ids).await
+    }
+
+    async fn all_views(
+        &self,
+        queue: &QueueName,
+        ids: &[(String, Option<i64>)],
+    ) -> Result<Vec<TaskView>, BrokerError> {
         let mut views = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(100) {
             views.extend(self.views(queue, chunk).await?);
@@ -341,7 +363,7 @@ impl Broker {
         ids: &[(String, Option<i64>)],
     ) -> Result<Vec<TaskView>, BrokerError> {
         const FIELDS: [&str; 6] =
-            ["msg", "state", "pending_since", "cronmill_owner", "result", "cronmill_crashes"];
+            ["msg", "state", "pending_since", "cronmill_lease", "result", "cronmill_crashes"];
         type Fields =
             (Option<Vec<u8>>, Option<String>, Option<String>, Option<String>, Option<Vec<u8>>, Option<u32>);
         let keys = QueueKeys::new(queue);
@@ -364,13 +386,19 @@ impl Broker {
                 message,
                 at: score.map(from_s),
                 pending_since: since,
-                owner: row.3,
+                owner: row.3.as_deref().and_then(owner_in),
                 result: row.4.map(Bytes::from),
                 crashes: row.5.unwrap_or(0),
             })
         };
         Ok(rows.into_iter().zip(ids).filter_map(view).collect())
     }
+}
+
+/// Who holds a task, of `<lease end> <owner>` with ` revoked` behind it once it was taken back.
+fn owner_in(held: &str) -> Option<String> {
+    let (_, owner) = held.split_once(' ')?;
+    Some(owner.strip_suffix(" revoked").unwrap_or(owner).to_owned())
 }
 
 pub(super) fn text(id: Vec<u8>) -> String {

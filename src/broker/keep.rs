@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::claim::Owner;
 use super::finish::{Ending, Finished, Holder};
+use super::history::error_record;
 use super::keys::QueueKeys;
 use super::reply::{Reply, from_s};
 use super::{Broker, BrokerError, script};
@@ -41,6 +42,8 @@ pub struct Recovered {
     pub retried: usize,
     /// Had no attempt left.
     pub archived: usize,
+    /// Were to be cancelled, and went to the archive.
+    pub cancelled: usize,
     /// There may be more.
     pub more: bool,
 }
@@ -110,6 +113,22 @@ impl Broker {
         Ok(taken == 1)
     }
 
+    /// Becomes or stays the worker that looks at this queue's groups; `false`: another one does.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`]; safe to repeat.
+    pub async fn take_aggregator_turn(
+        &self,
+        queue: &QueueName,
+        who: &Owner,
+        turn: Duration,
+    ) -> Result<bool, BrokerError> {
+        let mut call = script::KEEPER.key(QueueKeys::new(queue).aggregator());
+        call.arg(who.as_str()).arg(millis(turn));
+        let taken: i64 = self.run("take an aggregator's turn", queue.as_str(), &call).await?;
+        Ok(taken == 1)
+    }
+
     /// Moves tasks whose time has come, scheduled ones and retries, to pending.
     ///
     /// # Errors
@@ -120,7 +139,7 @@ impl Broker {
         let mut all = Forwarded { moved: 0, more: false, next_due: None };
         for source in [keys.scheduled(), keys.retry()] {
             let mut call = script::FORWARD.key(source);
-            call.key(keys.pending()).key(keys.groups());
+            call.key(keys.pending()).key(keys.groups()).key(keys.locks());
             call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(TASKS_PER_CALL);
             let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
             all.moved += usize::try_from(reply.int()?).unwrap_or(0);
@@ -142,7 +161,7 @@ impl Broker {
         retry_delay_s: impl Fn(&Message) -> Duration + Send,
     ) -> Result<Recovered, BrokerError> {
         let found = self.expired(queue).await?;
-        let now = self.now();
+        let now = self.now_in(queue.as_str());
         let settled: Vec<_> = found.iter().map(|task| settle(queue, task, now, &retry_delay_s)).collect();
         let endings: Vec<_> = settled.iter().map(Settled::ending).collect();
         let verdicts = self.end_attempts(queue, Holder::Expired, &endings).await?;
@@ -151,6 +170,7 @@ impl Broker {
             match (verdict, task.outcome) {
                 (Finished::Stored, "crash") => recovered.requeued += 1,
                 (Finished::Stored, "retry") => recovered.retried += 1,
+                (Finished::Stored, "withdraw") => recovered.cancelled += 1,
                 (Finished::Stored, _) => recovered.archived += 1,
                 (Finished::Lost, _) => {}
                 (Finished::Refused(problem), _) => {
@@ -182,6 +202,7 @@ impl Broker {
             .key(keys.lease())
             .key(keys.paused())
             .key(keys.pause_note())
+            .key(keys.locks())
             .key(keys.dropped());
         call.arg(keys.task_prefix()).arg(TASKS_PER_CALL).arg(limits.tasks_max).arg(limits.age_max.as_secs());
         call.arg(place).arg(FOREIGN_GRACE_S);
@@ -202,7 +223,9 @@ impl Broker {
         while !reply.is_empty() {
             let (id, lease, raw) = (reply.text()?, reply.int()?, reply.bytes()?);
             let crashes = u32::try_from(reply.int()?).unwrap_or(u32::MAX);
-            found.push(Expired { id, lease, raw, crashes });
+            let owner = reply.text()?;
+            let is_cancelled = reply.text()? == "stop";
+            found.push(Expired { id, lease, raw, crashes, owner, is_cancelled });
         }
         Ok(found)
     }
@@ -214,6 +237,8 @@ struct Expired {
     lease: i64,
     raw: Bytes,
     crashes: u32,
+    owner: String,
+    is_cancelled: bool,
 }
 
 /// Where such a task goes.
@@ -223,6 +248,7 @@ struct Settled {
     outcome: &'static str,
     message: Message,
     score: i64,
+    note: String,
 }
 
 impl Settled {
@@ -235,6 +261,7 @@ impl Settled {
             score: self.score,
             counts_as_failure: true,
             unique_key: &self.message.unique_key,
+            note: self.note.clone(),
         }
     }
 }
@@ -246,8 +273,14 @@ fn settle(
     retry_delay: impl Fn(&Message) -> Duration,
 ) -> Settled {
     let now_s = now.as_second();
-    let settled =
-        |outcome, message, score| Settled { id: task.id.clone(), lease: task.lease, outcome, message, score };
+    let settled = |outcome, message: Message, score| {
+        let retried = message.retried - i32::from(outcome == "retry");
+        let note = match outcome {
+            "crash" => String::new(),
+            _ => error_record(retried, now, &task.owner, &message.error),
+        };
+        Settled { id: task.id.clone(), lease: task.lease, outcome, message, score, note }
+    };
     let mut message = match Message::decode(task.raw.clone()) {
         Ok(message) => message,
         Err(error) => {
@@ -259,8 +292,10 @@ fn settle(
             return settled("archive", envelope, now_s);
         }
     };
-    if task.crashes < CRASHES_FREE {
-        return settled("crash", message, 0);
+    if task.is_cancelled || task.crashes < CRASHES_FREE {
+        // Of a crash it is kept only if somebody cancels the attempt at this moment.
+        let outcome = if task.is_cancelled { "withdraw" } else { "crash" };
+        return settled(outcome, message.cancelled("its worker vanished"), now_s);
     }
     message.error = format!("worker vanished while running the task, {} times", task.crashes + 1);
     message.last_failed_s = now_s;

@@ -48,6 +48,11 @@ pub(super) fn server_workers(owner: &str) -> String {
     format!("asynq:workers:{{{owner}}}")
 }
 
+/// A key that never exists, in the slot of a hash tag: see the link to a cluster.
+pub(super) fn never(tag: &str) -> String {
+    format!("cronmill:{{{tag}}}:never")
+}
+
 /// Builds the keys of one queue.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueueKeys<'a> {
@@ -105,14 +110,14 @@ impl<'a> QueueKeys<'a> {
         self.asynq("groups")
     }
 
-    /// Zset of the keys of sets that are being aggregated, by when their workers must be done.
-    pub(super) fn aggregation_sets(self) -> String {
-        self.asynq("aggregation_sets")
-    }
-
     /// Key of a group's members is this and the group's name.
     pub(super) fn group_prefix(self) -> String {
         self.asynq("g:")
+    }
+
+    /// Zset of the keys of sets that are being aggregated, scored by when they go back to their groups.
+    pub(super) fn aggregation_sets(self) -> String {
+        self.asynq("aggregation_sets")
     }
 
     pub(super) fn paused(self) -> String {
@@ -151,6 +156,15 @@ impl<'a> QueueKeys<'a> {
         self.asynq("unique:")
     }
 
+    /// The lock of unique tasks of a type with a payload; `digest` is empty when there is none.
+    pub(super) fn unique(self, kind: &str, digest: &str) -> String {
+        let mut key = self.unique_prefix();
+        key.push_str(kind);
+        key.push(':');
+        key.push_str(digest);
+        key
+    }
+
     /// The container that holds the ids of a state. Aggregating tasks are held per group, not here.
     pub(super) fn container(self, state: State) -> String {
         self.asynq(state.as_str())
@@ -179,6 +193,16 @@ impl<'a> QueueKeys<'a> {
     /// How many tasks the limits of the archive have cost, by which limit.
     pub(super) fn dropped(self) -> String {
         self.ours("dropped")
+    }
+
+    /// Zset of unique tasks by when their locks are to be looked at again, in Unix s.
+    pub(super) fn locks(self) -> String {
+        self.ours("locks")
+    }
+
+    /// The worker that looks at this queue's groups at the moment.
+    pub(super) fn aggregator(self) -> String {
+        self.ours("aggregator")
     }
 
     /// Who paused the queue, why and until when.

@@ -1,4 +1,4 @@
-//! Lists that do not shift while one pages through them, and groups.
+//! Lists that do not shift while one pages through them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use super::paging::Place;
 use super::{Broker, BrokerError, TaskView};
 use crate::task::{QueueName, State};
 
-/// Most tasks or groups in one answer.
+/// Most tasks in one answer.
 const PAGE_MAX: usize = 1000;
 
 /// Where a list of tasks goes on: after the last one seen, whatever has come and gone since. As text
@@ -50,15 +50,6 @@ impl FromStr for TaskCursor {
     }
 }
 
-/// A group of a queue.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-pub struct GroupSummary {
-    /// Its name.
-    pub group: String,
-    /// Tasks that wait in it.
-    pub size: u64,
-}
-
 impl Broker {
     /// Tasks of a state after a cursor, at most a thousand, and the cursor to go on with: `None` after the last.
     /// For the states that are kept by time, and with a `group` for aggregating tasks; a list (pending, active) has
@@ -92,27 +83,6 @@ impl Broker {
             views.extend(self.views(queue, chunk).await?);
         }
         Ok((views, next))
-    }
-
-    /// A queue's groups with their sizes, sorted by name; at most a thousand of them.
-    ///
-    /// # Errors
-    /// [`BrokerError::Command`].
-    pub async fn groups(&self, queue: &QueueName) -> Result<Vec<GroupSummary>, BrokerError> {
-        let mut names = self.group_names(queue, None);
-        let mut groups = Vec::new();
-        while let Some(some) = names.next().await? {
-            let sizes = self.group_sizes(queue, &some).await?;
-            let summary = |(name, size)| GroupSummary { group: text(name), size };
-            groups.extend(some.into_iter().zip(sizes).map(summary));
-            if groups.len() >= PAGE_MAX {
-                break;
-            }
-        }
-        groups.sort();
-        groups.dedup();
-        groups.truncate(PAGE_MAX);
-        Ok(groups)
     }
 }
 

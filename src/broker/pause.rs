@@ -53,7 +53,7 @@ impl Broker {
         let keys = QueueKeys::new(queue);
         let until = note.until.map_or(String::new(), |until| ceil_s(until).to_string());
         let mut call = script::PAUSE.key(keys.paused());
-        call.key(keys.pause_note()).arg(self.now().as_second());
+        call.key(keys.pause_note()).arg(self.now_in(queue.as_str()).as_second());
         call.arg(&note.source).arg(&note.reason).arg(&note.actor).arg(until);
         let paused: i64 = self.run("pause the queue", queue.as_str(), &call).await?;
         Ok(paused == 1)

@@ -6,7 +6,9 @@
 //! loses nothing.
 
 use super::bulk::{BulkVerb, Selection};
+use super::error::Doing as _;
 use super::keys::{QUEUES, QueueKeys, SCHEDULED_QUEUES, glob_escaped};
+use super::link::Shard;
 use super::script::{self, Call};
 use super::{Broker, BrokerError};
 use crate::task::{QueueName, State};
@@ -121,7 +123,7 @@ impl Broker {
         let keys = QueueKeys::new(queue);
         let mut call = script::CLOSE_QUEUE.call();
         with_holders(&mut call, keys).key(keys.paused()).key(keys.pause_note());
-        call.arg(u8::from(force)).arg(self.now().as_second()).arg(SOURCE);
+        call.arg(u8::from(force)).arg(self.now_in(queue.as_str()).as_second()).arg(SOURCE);
         let found: String = self.run("close the queue", queue.as_str(), &call).await?;
         Ok(match found.as_str() {
             "" => None,
@@ -156,18 +158,13 @@ impl Broker {
         let others = self.lookalikes(queue).await?;
         let pause = [keys.paused(), keys.pause_note()].map(String::into_bytes);
         for prefix in keys.prefixes() {
-            let mut cursor = 0;
-            loop {
-                let (next, mut found) = self.scan(queue, &prefix, cursor).await?;
+            let mut scan = self.scan(queue, &prefix)?;
+            while let Some(mut found) = scan.next().await? {
                 found.retain(|key| !pause.contains(key) && is_own(key, &others));
                 for some in found.chunks(KEYS_PER_CALL) {
                     if !self.drop_keys(queue, some).await? {
                         return Ok(false);
                     }
-                }
-                cursor = next;
-                if cursor == 0 {
-                    break;
                 }
             }
         }
@@ -202,14 +199,9 @@ impl Broker {
         for (prefix, count) in
             [(keys.task_prefix(), &mut census.tasks), (keys.entry_prefix(), &mut census.entries)]
         {
-            let mut cursor = 0;
-            loop {
-                let (next, found) = self.scan(queue, &prefix, cursor).await?;
+            let mut scan = self.scan(queue, &prefix)?;
+            while let Some(found) = scan.next().await? {
                 *count += found.iter().filter(|key| is_own(key, &others)).count() as u64;
-                cursor = next;
-                if cursor == 0 {
-                    break;
-                }
             }
         }
         Ok(census)
@@ -222,19 +214,41 @@ impl Broker {
         Ok(names.flat_map(|name| QueueKeys::new(&name).prefixes()).collect())
     }
 
-    /// One step through all keys of Redis: those with this prefix.
-    async fn scan(
-        &self,
-        queue: &QueueName,
-        prefix: &str,
-        cursor: u64,
-    ) -> Result<(u64, Vec<Vec<u8>>), BrokerError> {
-        let mut pipe = redis::pipe();
-        pipe.cmd("SCAN").arg(cursor).arg("MATCH").arg(format!("{}*", glob_escaped(prefix)));
-        pipe.arg("COUNT").arg(SCAN_STEP);
-        let (step,): ((u64, Vec<Vec<u8>>),) =
-            self.pipe("look through the queue's keys", queue.as_str(), &pipe).await?;
-        Ok(step)
+    /// Begins to walk through all keys of the server that holds the queue: those with this prefix.
+    fn scan<'a>(&'a self, queue: &'a QueueName, prefix: &str) -> Result<KeyScan<'a>, BrokerError> {
+        let pattern = format!("{}*", glob_escaped(prefix));
+        Ok(KeyScan { broker: self, queue, pattern, server: self.shard_of(queue.as_str())?, cursor: Some(0) })
+    }
+}
+
+/// A walk through the keys of one server. A cursor means nothing to another one, so where the queue has moved to
+/// another server meanwhile, it begins there anew.
+struct KeyScan<'a> {
+    broker: &'a Broker,
+    queue: &'a QueueName,
+    pattern: String,
+    server: Shard,
+    cursor: Option<u64>,
+}
+
+impl KeyScan<'_> {
+    /// Some more keys; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>, BrokerError> {
+        let server = self.broker.shard_of(self.queue.as_str())?;
+        if server.address != self.server.address {
+            (self.server, self.cursor) = (server, Some(0));
+        }
+        let Some(cursor) = self.cursor else { return Ok(None) };
+        let mut step = redis::cmd("SCAN");
+        step.arg(cursor).arg("MATCH").arg(&self.pattern).arg("COUNT").arg(SCAN_STEP);
+        let answer = step.query_async(&mut self.server.link).await;
+        if let Err(error) = &answer {
+            self.broker.note(error).await;
+        }
+        let (next, found): (u64, Vec<Vec<u8>>) =
+            answer.doing("look through the queue's keys", self.queue.as_str())?;
+        self.cursor = (next != 0).then_some(next);
+        Ok(Some(found))
     }
 }
 

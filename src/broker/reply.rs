@@ -20,21 +20,6 @@ impl Reply {
         }
     }
 
-    /// Walks a MessagePack array of strings that a script packed.
-    pub(super) fn packed(doing: &'static str, packed: &[u8]) -> Result<Self, BrokerError> {
-        let mut rest = packed;
-        let broken = || BrokerError::Reply { doing, problem: "a packed array that is cut off".into() };
-        let length = rmp::decode::read_array_len(&mut rest).map_err(|_| broken())?;
-        let mut items = Vec::with_capacity(length.min(1000) as usize);
-        for _ in 0..length {
-            let bytes = rmp::decode::read_str_len(&mut rest).map_err(|_| broken())? as usize;
-            let (item, after) = rest.split_at_checked(bytes).ok_or_else(broken)?;
-            items.push(Value::BulkString(item.to_vec()));
-            rest = after;
-        }
-        Ok(Self { doing, items: items.into_iter() })
-    }
-
     /// Whether everything was read.
     pub(super) fn is_empty(&self) -> bool {
         self.items.len() == 0

@@ -69,12 +69,15 @@ impl Call {
 /// Pieces shared by scripts. They are put in front of a script's text before its hash is taken.
 mod include {
     pub(super) const OWNED: &str = include_str!("lua/include/owned.lua");
+    pub(super) const CANCELLED: &str = include_str!("lua/include/cancelled.lua");
     pub(super) const LEAVE: &str = include_str!("lua/include/leave.lua");
     pub(super) const LEDGER: &str = include_str!("lua/include/ledger.lua");
     pub(super) const LIVING: &str = include_str!("lua/include/living.lua");
     pub(super) const GROUP: &str = include_str!("lua/include/group.lua");
     pub(super) const SETTLE: &str = include_str!("lua/include/settle.lua");
     pub(super) const VACANT: &str = include_str!("lua/include/vacant.lua");
+    pub(super) const LOCK: &str = include_str!("lua/include/lock.lua");
+    pub(super) const STORE: &str = include_str!("lua/include/store.lua");
     pub(super) const REVOKE: &str = include_str!("lua/include/revoke.lua");
 }
 
@@ -88,19 +91,27 @@ macro_rules! scripts {
 
 scripts! {
     /// Store new tasks.
-    ENQUEUE = "enqueue_tasks.lua";
+    ENQUEUE = "enqueue_tasks.lua" + LOCK + STORE;
     /// Take pending tasks under a lease.
     CLAIM = "claim_tasks.lua" + OWNED;
     /// Lengthen leases.
-    EXTEND = "extend_leases.lua" + OWNED;
+    EXTEND = "extend_leases.lua" + OWNED + CANCELLED;
     /// End attempts.
-    FINISH = "finish_attempts.lua" + OWNED + LEAVE;
+    FINISH = "finish_attempts.lua" + OWNED + LEAVE + CANCELLED;
     /// Store a handler's result.
     RESULT = "write_result.lua" + OWNED;
     /// Move due tasks to pending.
-    FORWARD = "forward_tasks.lua";
+    FORWARD = "forward_tasks.lua" + LEAVE;
     /// Read tasks whose lease is over.
-    EXPIRED = "read_expired.lua";
+    EXPIRED = "read_expired.lua" + OWNED + CANCELLED;
+    /// Read pending tasks that name a time to begin by.
+    UNSTARTED = "read_unstarted.lua";
+    /// Archive pending tasks nobody began in time.
+    EXPIRE = "expire_tasks.lua" + LEAVE;
+    /// Ask for an attempt to be stopped.
+    CANCEL = "cancel_task.lua" + OWNED;
+    /// Read which attempts are to be stopped.
+    CANCELS = "read_cancels.lua" + OWNED + CANCELLED;
     /// Delete what is past its time; repair what is stranded.
     CLEAN = "clean_queue.lua" + LEAVE;
     /// Become or stay a queue's keeper.
@@ -114,25 +125,37 @@ scripts! {
     /// Publish a server and its running tasks.
     SERVER = "write_server.lua";
     /// Move a waiting task to pending.
-    RUN = "run_task.lua";
+    RUN = "run_task.lua" + LOCK;
     /// Delete a task that is not running.
-    DELETE = "delete_task.lua" + LEAVE + GROUP;
+    DELETE = "delete_task.lua" + LEAVE;
     /// Give up a task that is not running.
     ARCHIVE = "archive_task.lua" + LEAVE + GROUP;
     /// Give a task another time.
-    RESCHEDULE = "reschedule_task.lua" + LEAVE + GROUP;
+    RESCHEDULE = "reschedule_task.lua" + LEAVE + GROUP + LOCK;
     /// Replace the message of a task that is not running.
     EDIT = "edit_task.lua";
     /// Handle the first tasks of a container.
     SWEEP = "sweep_tasks.lua" + LEAVE + SETTLE;
     /// Handle named tasks of a zset.
-    PICK = "pick_tasks.lua" + LEAVE + SETTLE;
+    PICK = "pick_tasks.lua" + LEAVE + SETTLE + LOCK;
     /// Handle named tasks in the middle of the pending list.
     PICK_PENDING = "pick_pending.lua" + LEAVE + SETTLE;
     /// Stop the claims of a queue that is to be deleted.
     CLOSE_QUEUE = "close_queue.lua" + VACANT;
     /// Delete keys of a queue that holds nothing.
     DROP_KEYS = "drop_keys.lua" + VACANT;
+    /// Keep the locks of unique tasks that live.
+    RENEW_LOCKS = "renew_locks.lua" + LEAVE + LOCK;
+    /// Take what is ripe in groups.
+    TAKE_SETS = "take_sets.lua";
+    /// Put a new task in the place of an aggregated set.
+    FINISH_SETS = "finish_sets.lua" + LEAVE + LOCK + STORE;
+    /// Say when aggregation sets go back to their groups.
+    HOLD_SETS = "hold_sets.lua";
+    /// Give aggregation sets back to their groups.
+    RECLAIM_SETS = "reclaim_sets.lua";
+    /// Archive an unreadable task of an aggregation set.
+    QUARANTINE_MEMBER = "quarantine_member.lua" + LEAVE;
     /// Write a schedule entry.
     PUT_ENTRY = "put_entry.lua" + LEDGER;
     /// Remove a schedule entry, or stop it from firing.

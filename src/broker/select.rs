@@ -1,7 +1,6 @@
 //! Finding and counting the tasks that a bulk step is about.
 
 use super::bulk::Selection;
-use super::error::Doing as _;
 use super::keys::QueueKeys;
 use super::{Broker, BrokerError};
 use crate::task::{Message, QueueName, State, UNDECODABLE_TYPE};
@@ -136,8 +135,7 @@ impl Broker {
             pipe.hmget([prefix.as_bytes(), id].concat(), &["msg", "unique_key"]);
         }
         type Fields = (Option<Vec<u8>>, Option<Vec<u8>>);
-        let fields: Vec<Fields> =
-            pipe.query_async(&mut self.link()).await.doing("read tasks", queue.as_str())?;
+        let fields: Vec<Fields> = self.pipe("read tasks", queue.as_str(), &pipe).await?;
         let look = |(id, (raw, lock)): (Vec<u8>, Fields)| {
             let message = raw.map(Message::decode);
             let found = match &message {

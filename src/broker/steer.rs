@@ -5,16 +5,19 @@ use std::time::Duration;
 use super::claim::Owner;
 use super::keep::millis;
 use super::keys::QueueKeys;
+use super::unique::{FOREIGN_LOCK_LIFE_S, own_lock};
 use super::{Broker, BrokerError, script};
-use crate::task::{QueueName, State};
+use crate::task::{Message, QueueName, State};
 
 /// What became of a wish to run a task now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ran {
     /// It is pending now; this is where it was.
     From(State),
-    /// It was pending or active already.
+    /// It was pending, active or being aggregated already.
     Already(State),
+    /// It is unique, it had ended, and this task has taken its place since. Nothing changed.
+    Locked(String),
     /// There is no such task.
     Absent,
 }
@@ -24,7 +27,7 @@ pub enum Ran {
 pub enum Deleted {
     /// It is gone; this is where it was.
     From(State),
-    /// A worker runs it; nothing changed.
+    /// A worker runs or aggregates it; nothing changed.
     Active,
     /// There is no such task.
     Absent,
@@ -44,7 +47,7 @@ pub enum Archived {
 }
 
 impl Broker {
-    /// Makes a task pending that waits, was given up, or is done.
+    /// Makes a task pending that waits, was given up, or is done. A unique one that had ended takes its lock again.
     ///
     /// # Errors
     /// [`BrokerError::Command`]; safe to repeat.
@@ -52,10 +55,12 @@ impl Broker {
         let keys = QueueKeys::new(queue);
         let mut call = script::RUN.key(keys.task(id));
         call.key(keys.pending()).key(keys.scheduled()).key(keys.retry()).key(keys.archived());
-        call.key(keys.completed()).key(keys.groups());
-        call.arg(id).arg(self.now().as_nanosecond().to_string()).arg(keys.group_prefix());
-        let state: String = self.run("run a task now", queue.as_str(), &call).await?;
+        call.key(keys.completed()).key(keys.groups()).key(keys.locks());
+        call.arg(id).arg(self.now_in(queue.as_str()).as_nanosecond().to_string()).arg(keys.group_prefix());
+        call.arg(keys.task_prefix()).arg(FOREIGN_LOCK_LIFE_S);
+        let (state, holder): (String, String) = self.run("run a task now", queue.as_str(), &call).await?;
         Ok(match state.parse() {
+            _ if !holder.is_empty() => Ran::Locked(holder),
             Err(_) => Ran::Absent,
             Ok(state @ (State::Active | State::Pending)) => Ran::Already(state),
             Ok(state) => Ran::From(state),
@@ -70,7 +75,8 @@ impl Broker {
         let keys = QueueKeys::new(queue);
         let mut call = script::DELETE.key(keys.task(id));
         call.key(keys.pending()).key(keys.scheduled()).key(keys.retry()).key(keys.archived());
-        call.key(keys.completed()).key(keys.groups()).arg(id).arg(keys.group_prefix());
+        call.key(keys.completed()).key(keys.groups()).key(keys.aggregation_sets()).key(keys.locks());
+        call.arg(id).arg(keys.group_prefix()).arg(self.lock_of(queue, id).await?);
         let state: String = self.run("delete a task", queue.as_str(), &call).await?;
         Ok(match state.parse() {
             Err(_) => Deleted::Absent,
@@ -79,7 +85,7 @@ impl Broker {
         })
     }
 
-    /// Gives up a task that is not running: it goes to the archive as it is, with the lock it holds.
+    /// Gives up a task that is not running: it goes to the archive as it is. The lock it holds is given back.
     ///
     /// # Errors
     /// [`BrokerError::Command`]; safe to repeat.
@@ -87,8 +93,9 @@ impl Broker {
         let keys = QueueKeys::new(queue);
         let mut call = script::ARCHIVE.key(keys.task(id));
         call.key(keys.pending()).key(keys.scheduled()).key(keys.retry()).key(keys.archived());
-        call.key(keys.completed()).key(keys.groups());
-        call.arg(id).arg(self.now().as_second()).arg(keys.group_prefix());
+        call.key(keys.completed()).key(keys.groups()).key(keys.locks());
+        call.arg(id).arg(self.now_in(queue.as_str()).as_second()).arg(keys.group_prefix());
+        call.arg(self.lock_of(queue, id).await?);
         let state: String = self.run("archive a task", queue.as_str(), &call).await?;
         Ok(match state.parse() {
             Err(_) => Archived::Absent,
@@ -96,6 +103,16 @@ impl Broker {
             Ok(State::Archived) => Archived::Already,
             Ok(state) => Archived::From(state),
         })
+    }
+
+    /// The key of a task's unique lock, as its message has it; empty when there is none.
+    async fn lock_of(&self, queue: &QueueName, id: &str) -> Result<String, BrokerError> {
+        let keys = QueueKeys::new(queue);
+        let mut pipe = redis::pipe();
+        pipe.hget(keys.task(id), "msg");
+        let (raw,): (Option<Vec<u8>>,) = self.pipe("read a task", queue.as_str(), &pipe).await?;
+        let message = raw.and_then(|raw| Message::decode(raw).ok()).unwrap_or_default();
+        Ok(own_lock(keys, &message).to_owned())
     }
 
     /// Whether an owner is told to take no more work from a queue.

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{RedisError, RedisResult, make_extension_error};
 
 use super::claim::Owner;
 use super::error::Doing;
 use super::keep::millis;
 use super::keys::{CANCEL, QueueKeys};
+use super::link::Moves;
 use super::{Broker, BrokerError, script};
 use crate::task::QueueName;
 
@@ -51,18 +53,10 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Connect`] or [`BrokerError::Login`].
     pub async fn waiter(&self, queue: &QueueName) -> Result<Waiter, BrokerError> {
-        let connection = self.own_connection().await?;
-        Ok(Waiter { connection, pending: QueueKeys::new(queue).pending(), queue: queue.clone() })
-    }
-
-    /// Asks whoever runs a task to stop it. Only those who listen now hear it.
-    ///
-    /// # Errors
-    /// [`BrokerError::Command`].
-    pub async fn cancel(&self, id: &str) -> Result<(), BrokerError> {
-        let mut pipe = redis::pipe();
-        pipe.publish(CANCEL, id).ignore();
-        self.pipe("publish a cancellation", "*", &pipe).await
+        let pending = QueueKeys::new(queue).pending();
+        let moves = self.moves();
+        let connection = self.own_connection(&pending).await?;
+        Ok(Waiter { connection, pending, queue: queue.clone(), broker: self.clone(), moves })
     }
 
     /// Listens to cancellations on a connection of its own.
@@ -70,9 +64,10 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Connect`] or [`BrokerError::Command`].
     pub async fn cancellations(&self) -> Result<Cancellations, BrokerError> {
+        let moves = self.moves();
         let mut channel = self.own_subscription().await?;
         channel.subscribe(CANCEL).await.doing("listen to cancellations", "*")?;
-        Ok(Cancellations { channel })
+        Ok(Cancellations { channel, moves })
     }
 }
 
@@ -81,6 +76,8 @@ pub struct Waiter {
     connection: MultiplexedConnection,
     pending: String,
     queue: QueueName,
+    broker: Broker,
+    moves: Moves,
 }
 
 impl Waiter {
@@ -89,16 +86,22 @@ impl Waiter {
     /// Not cancel-safe: the server goes on waiting, so drop the waiter after dropping this future.
     ///
     /// # Errors
-    /// [`BrokerError::Command`] when the connection broke: open a new waiter.
+    /// [`BrokerError::Command`] when the connection broke or the queue is elsewhere now: open a new waiter.
     pub async fn wait(&mut self, timeout: Duration) -> Result<bool, BrokerError> {
         let mut command = redis::cmd("BLMOVE");
         command.arg(&self.pending).arg(&self.pending).arg("RIGHT").arg("RIGHT").arg(timeout.as_secs_f64());
         // A server that died without a word answers never: what takes much longer than asked is broken.
         let answer =
             tokio::time::timeout(timeout + Duration::from_secs(5), command.query_async(&mut self.connection));
-        let answer: redis::RedisResult<Option<Vec<u8>>> = answer.await.unwrap_or_else(|_| {
-            Err(redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))
-        });
+        let answer: RedisResult<Option<Vec<u8>>> = tokio::select! {
+            answer = answer => answer.unwrap_or_else(|_| {
+                Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))
+            }),
+            () = self.moves.moved() => Err(make_extension_error("UNBLOCKED".into(), None)),
+        };
+        if let Err(error) = &answer {
+            self.broker.link().note(error).await;
+        }
         Ok(answer.doing("wait for work", self.queue.as_str())?.is_some())
     }
 }
@@ -106,12 +109,18 @@ impl Waiter {
 /// Ids of tasks to cancel, as they are published.
 pub struct Cancellations {
     channel: PubSub,
+    moves: Moves,
 }
 
 impl Cancellations {
-    /// The next id; `None` when the connection ended: listen anew. Cancel-safe.
+    /// The next id; `None` when the connection ended, or another server is the one to listen to: listen anew.
+    /// Cancel-safe.
     pub async fn next(&mut self) -> Option<String> {
-        let message = self.channel.on_message().next().await?;
+        let mut messages = self.channel.on_message();
+        let message = tokio::select! {
+            message = messages.next() => message?,
+            () = self.moves.moved() => return None,
+        };
         Some(String::from_utf8_lossy(message.get_payload_bytes()).into_owned())
     }
 }

@@ -54,13 +54,14 @@ pub struct DevArgs {
     /// Manifests, or folders of them: every *.yaml, *.yml and *.json below.
     #[arg(short, long = "file", value_name = "PATH", required = true, num_args = 1..)]
     files: Vec<PathBuf>,
-    /// A running Redis to use: redis://[user:password@]host[:port][/db], rediss:// for TLS, unix:///path.
+    /// A running Redis to use: redis://[user:password@]host[:port][/db], rediss:// for TLS, unix:///path,
+    /// redis-sentinel://host:port,…?master=name, redis-cluster://host:port,….
     ///
     /// Everybody on this machine can read a program's flags, so put a URL with a password into the
     /// environment. [default: a private Redis is started]
     #[arg(long, env = "CRONMILL_REDIS_URL", value_name = "URL", hide_env_values = true, value_parser = secret)]
     redis: Option<SecretString>,
-    /// PEM file of the certificate authorities to trust for a rediss:// URL, instead of the public ones.
+    /// PEM file of the certificate authorities to trust for a URL with TLS, instead of the public ones.
     #[arg(long, env = "CRONMILL_REDIS_CA", value_name = "FILE")]
     redis_ca: Option<PathBuf>,
     /// The server to start when no Redis is given: Redis 6.2 or newer, or Valkey.

@@ -70,6 +70,8 @@ pub(super) fn is_users_to_mend(error: &BrokerError) -> bool {
         | BrokerError::Login { .. }
         | BrokerError::TooOld { .. }
         | BrokerError::Evicts { .. }
+        | BrokerError::Replica { .. }
+        | BrokerError::OtherKind { .. }
         | BrokerError::QueueName(_)
         | BrokerError::TooLarge { .. }
         | BrokerError::BulkState { .. } => true,

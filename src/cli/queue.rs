@@ -1,5 +1,6 @@
-//! `cronmill queue`: queues at a glance, pausing, resuming and deleting them.
+//! `cronmill queue`: queues at a glance, their groups, pausing, resuming and deleting them.
 
+mod groups;
 mod history;
 mod rm;
 mod top;
@@ -20,7 +21,7 @@ const AT_ONCE: usize = 16;
 /// What our pauses name as their source.
 const SOURCE: &str = "cli";
 
-/// Queues: list, watch, pause, resume, delete.
+/// Queues: list them and their groups, watch, pause, resume, delete.
 #[derive(Debug, Subcommand)]
 pub(super) enum QueueCommand {
     /// List the queues with their numbers.
@@ -29,6 +30,8 @@ pub(super) enum QueueCommand {
     Top(top::TopArgs),
     /// Show how many attempts ended and failed on each of the last days.
     History(history::HistoryArgs),
+    /// List a queue's groups: tasks that wait to be made one task of.
+    Groups(groups::GroupsArgs),
     /// Keep workers from claiming a queue's tasks; what runs goes on.
     Pause(PauseArgs),
     /// Let workers claim a queue's tasks again, whoever paused it.
@@ -44,6 +47,7 @@ impl QueueCommand {
             Self::Top(args) => args.run().await,
             Self::History(args) => args.run().await,
             Self::Rm(args) => args.run().await,
+            Self::Groups(args) => args.run().await,
             Self::Pause(args) => args.run().await,
             Self::Resume(args) => args.run().await,
         }

@@ -6,6 +6,7 @@
 pub mod earnings;
 pub mod error;
 pub mod hello;
+pub mod http;
 mod payload;
 pub mod shop_data;
 pub mod update_user_earn;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use error::ShopError;
+pub use http::HttpHandler;
 pub use payload::PayloadError;
 
 use crate::worker::{Mux, MuxError};
@@ -24,6 +26,8 @@ use earnings::Shop;
 pub struct HandlersConfig {
     /// The shop's SQLite file, opened when a task first needs it. Without one, such tasks fail and say so.
     pub database: Option<PathBuf>,
+    /// Sends tasks to web servers. Without it, tasks of the types `http` and `http:<name>` find no handler.
+    pub http: Option<HttpHandler>,
 }
 
 /// Registers every bundled handler under its task type.
@@ -37,5 +41,8 @@ pub fn register_all(mux: &mut Mux, config: HandlersConfig) -> Result<(), MuxErro
     mux.handle(update_user_earn::KIND, move |context, task| {
         update_user_earn::update_user_earn(shop.clone(), context, task)
     })?;
+    if let Some(http) = config.http {
+        mux.handle(http::KIND, http)?;
+    }
     Ok(())
 }

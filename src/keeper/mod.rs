@@ -28,6 +28,7 @@ pub struct Keeper {
     archive: ArchiveLimits,
     retry_delay: Arc<RetryDelay>,
     on_drop: Option<Arc<OnDrop>>,
+    on_expired: Option<Box<OnExpired>>,
 }
 
 /// Who hears of tasks that the limits of an archive cost.
@@ -35,13 +36,16 @@ type OnDrop = dyn Fn(&QueueName, Dropped) + Send + Sync;
 
 /// How long a task waits that has crashed its workers too often.
 type RetryDelay = dyn Fn(&Message) -> Duration + Send + Sync;
+/// Is told how many tasks of a queue were archived because nobody had begun them in time.
+type OnExpired = dyn Fn(&QueueName, usize) + Send + Sync;
 
 impl Keeper {
     /// A keeper of these queues; `owner` tells this process from all others.
     #[must_use]
     pub fn new(broker: Broker, queues: Vec<QueueName>, owner: Owner) -> Self {
         let retry_delay = Arc::new(|task: &Message| default_retry_delay(task.retried, fastrand::u32(..)));
-        Self { broker, queues, owner, archive: ArchiveLimits::default(), retry_delay, on_drop: None }
+        let archive = ArchiveLimits::default();
+        Self { broker, queues, owner, archive, retry_delay, on_drop: None, on_expired: None }
     }
 
     /// How much of each queue's archive is kept. Default as asynq: 10,000 tasks for 90 days.
@@ -62,6 +66,13 @@ impl Keeper {
     #[must_use]
     pub fn retry_delay(mut self, delay: impl Fn(&Message) -> Duration + Send + Sync + 'static) -> Self {
         self.retry_delay = Arc::new(delay);
+        self
+    }
+
+    /// Calls `callback` with the number of a queue's tasks that were archived because nobody had begun them in time.
+    #[must_use]
+    pub fn on_expired(mut self, callback: impl Fn(&QueueName, usize) + Send + Sync + 'static) -> Self {
+        self.on_expired = Some(Box::new(callback));
         self
     }
 

@@ -111,7 +111,7 @@ impl<'a> QueueKeeper<'a> {
     async fn forward(&mut self, now: Instant) -> Result<(), BrokerError> {
         let forwarded = self.keeper.broker.forward(self.queue).await?;
         let until_due = forwarded.next_due.map(|due| {
-            let ahead = due.duration_since(self.keeper.broker.now());
+            let ahead = due.duration_since(self.keeper.broker.now_in(self.queue.as_str()));
             Duration::try_from(ahead).unwrap_or(Duration::ZERO)
         });
         self.next_forward = match (forwarded.more, until_due) {
@@ -125,22 +125,43 @@ impl<'a> QueueKeeper<'a> {
     async fn recover(&mut self, now: Instant) -> Result<(), BrokerError> {
         let recovered = self.keeper.broker.recover(self.queue, &*self.keeper.retry_delay).await?;
         self.next_recover = if recovered.more { now } else { now + RECOVER_EVERY };
-        if recovered.requeued + recovered.retried + recovered.archived > 0 {
+        if recovered.requeued + recovered.retried + recovered.archived + recovered.cancelled > 0 {
             warn!(
                 queue.name = %self.queue,
                 requeued = recovered.requeued,
                 retried = recovered.retried,
                 archived = recovered.archived,
+                cancelled = recovered.cancelled,
                 "tasks came back from workers that no longer extend their leases"
             );
         }
         Ok(())
     }
 
+    /// Archives what nobody began in time, among the oldest tasks: a claim does the same with any.
+    async fn expire(&self) -> Result<(), BrokerError> {
+        let tasks = self.keeper.broker.expire_unstarted(self.queue).await?;
+        if tasks > 0 {
+            warn!(queue.name = %self.queue, tasks, "archived tasks that nobody had begun in time");
+            if let Some(on_expired) = &self.keeper.on_expired {
+                on_expired(self.queue, tasks);
+            }
+        }
+        Ok(())
+    }
+
     async fn clean(&mut self, now: Instant) -> Result<(), BrokerError> {
-        let cleaned = self.keeper.broker.clean(self.queue, self.keeper.archive, self.clean_from).await?;
+        self.expire().await?;
+        let broker = &self.keeper.broker;
+        let cleaned = broker.clean(self.queue, self.keeper.archive, self.clean_from).await?;
+        let renewed = broker.renew_locks(self.queue).await?;
+        let (reclaimed, more_sets) = broker.reclaim_sets(self.queue).await?;
         self.clean_from = cleaned.next_place;
-        self.next_clean = if cleaned.more { now } else { now + CLEAN_EVERY };
+        let more = cleaned.more || renewed.more || more_sets;
+        self.next_clean = if more { now } else { now + CLEAN_EVERY };
+        if reclaimed > 0 {
+            warn!(queue.name = %self.queue, sets = reclaimed, "tasks of unfinished aggregation sets went back to their groups");
+        }
         if cleaned.expired > 0 {
             debug!(queue.name = %self.queue, tasks = cleaned.expired, "deleted tasks past their retention");
         }

@@ -31,7 +31,7 @@ pub struct Receipt {
     pub id: String,
     /// The queue it is in.
     pub queue: String,
-    /// [`State::Pending`] or [`State::Scheduled`].
+    /// [`State::Pending`], [`State::Scheduled`], or [`State::Aggregating`] when it waits in its group.
     pub state: State,
     /// When it may start: the moment it was enqueued, or the time asked for.
     pub next_process_at: Timestamp,
@@ -69,14 +69,15 @@ impl Client {
     /// an id and enqueue it again to be sure.
     ///
     /// # Errors
-    /// [`EnqueueError::Conflict`] when its id is taken in that queue, [`EnqueueError::Broker`] when Redis did
+    /// [`EnqueueError::Conflict`] when its id is taken in that queue, [`EnqueueError::Duplicate`] when it is unique
+    /// and another task holds its lock, [`EnqueueError::Broker`] when Redis did
     /// not answer; the others name a mistake in the task.
     pub async fn enqueue(&self, task: Task) -> Result<Receipt, EnqueueError> {
         self.call_before(&task);
-        let now = self.broker.now();
+        let now = self.broker.now_in(task.queue_name());
         let outcome = match task.to_message(now) {
             Ok(new) => {
-                let verdict = self.broker.enqueue(&new.message, new.due).await;
+                let verdict = self.broker.enqueue_unique(&new.message, new.due, new.lock_for).await;
                 receipt(new, now, verdict.map_err(Arc::new))
             }
             Err(error) => Err(error),
@@ -95,7 +96,7 @@ impl Client {
         }
         let now = self.broker.now();
         let checked: Vec<Result<NewTask, EnqueueError>> =
-            tasks.iter().map(|task| task.to_message(now)).collect();
+            tasks.iter().map(|task| task.to_message(self.broker.now_in(task.queue_name()))).collect();
         let mut refused = Vec::with_capacity(tasks.len());
         let mut sent = Vec::with_capacity(tasks.len());
         for check in checked {
@@ -144,14 +145,19 @@ fn receipt(
     now: Timestamp,
     verdict: Result<Enqueued, Arc<BrokerError>>,
 ) -> Result<Receipt, EnqueueError> {
-    let NewTask { message, due } = new;
+    let NewTask { message, due, .. } = new;
     let (id, queue) = (message.id, message.queue);
     match verdict {
         Ok(Enqueued::Stored) => {
-            let state = if due.is_some() { State::Scheduled } else { State::Pending };
+            let state = match due {
+                Some(_) => State::Scheduled,
+                None if message.group.is_empty() => State::Pending,
+                None => State::Aggregating,
+            };
             Ok(Receipt { id, queue, state, next_process_at: due.unwrap_or(now) })
         }
         Ok(Enqueued::Conflict) => Err(EnqueueError::Conflict { id, queue }),
+        Ok(Enqueued::Duplicate { holder }) => Err(EnqueueError::Duplicate { id, queue, holder }),
         Err(source) => Err(EnqueueError::Broker { id, queue, source }),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::broker::BrokerError;
 use crate::task::QueueNameError;
 
@@ -14,6 +16,15 @@ pub enum EnqueueError {
     /// The chosen id is nothing but white space.
     #[error("a task's id cannot be blank; leave it out to get a random one")]
     BlankId,
+    /// The group's name is nothing but white space.
+    #[error("a group's name cannot be blank; leave it out for a task that runs by itself")]
+    BlankGroup,
+    /// Its lock could end before anything else happens.
+    #[error("enqueue a task that is unique for {given_ms} ms: allowed are 1 s and more")]
+    UniqueTooShort {
+        /// What was asked for.
+        given_ms: u128,
+    },
     /// The queue's name cannot be used.
     #[error("enqueue a task")]
     Queue(#[from] QueueNameError),
@@ -22,6 +33,16 @@ pub enum EnqueueError {
     TooFarAway {
         /// The delay asked for.
         seconds: u64,
+    },
+    /// It would have expired before it may start.
+    #[error(
+        "enqueue a task that is to begin before {expires} at {start}: it would never run; let it expire later"
+    )]
+    ExpiresBeforeStart {
+        /// The time by which it must have begun.
+        expires: Timestamp,
+        /// When it may start.
+        start: Timestamp,
     },
     /// The message is larger than what Redis stores under one key.
     #[error("enqueue a task of {bytes} bytes: Redis holds at most {limit} bytes in one value")]
@@ -39,6 +60,16 @@ pub enum EnqueueError {
         /// The queue both tasks name.
         queue: String,
     },
+    /// It is unique, and a task of the same type and payload is in the queue that has not ended.
+    #[error("task {id} is a duplicate: {} is in queue {queue} already, with the same type and payload", held(.holder))]
+    Duplicate {
+        /// The id it would have had.
+        id: String,
+        /// The queue both tasks name.
+        queue: String,
+        /// The other task's id; empty when Redis does not tell.
+        holder: String,
+    },
     /// Redis did not take it, or did not say whether it did.
     #[error("enqueue task {id} in queue {queue}")]
     Broker {
@@ -51,6 +82,10 @@ pub enum EnqueueError {
     },
 }
 
+fn held(holder: &str) -> String {
+    if holder.is_empty() { "another task".to_owned() } else { format!("task {holder}") }
+}
+
 impl EnqueueError {
     /// A short fixed word for metrics, events and conditions.
     #[must_use]
@@ -58,10 +93,14 @@ impl EnqueueError {
         match self {
             Self::BlankKind => "BlankType",
             Self::BlankId => "BlankId",
+            Self::BlankGroup => "BlankGroup",
+            Self::UniqueTooShort { .. } => "UniqueTooShort",
             Self::Queue(_) => "InvalidQueueName",
             Self::TooFarAway { .. } => "TooFarAway",
+            Self::ExpiresBeforeStart { .. } => "ExpiresBeforeStart",
             Self::TooLarge { .. } => "TaskTooLarge",
             Self::Conflict { .. } => "Conflict",
+            Self::Duplicate { .. } => "Duplicate",
             Self::Broker { source, .. } => source.reason(),
         }
     }

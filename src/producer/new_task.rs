@@ -8,8 +8,11 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use super::EnqueueError;
-use crate::broker::{MESSAGE_BYTES_MAX, NewTask};
-use crate::task::{DEFAULT_MAX_RETRY, DEFAULT_QUEUE, DEFAULT_TIMEOUT_S, Message, QueueName};
+use crate::broker::{MESSAGE_BYTES_MAX, NewTask, unique_key};
+use crate::task::{DEFAULT_MAX_RETRY, DEFAULT_QUEUE, DEFAULT_TIMEOUT_S, EXPIRES_HEADER, Message, QueueName};
+
+/// The shortest time for which a task may ask to be unique, as asynq has it.
+const UNIQUE_MIN: Duration = Duration::from_secs(1);
 
 /// A task to enqueue. Whatever is not said has asynq's default.
 ///
@@ -18,15 +21,18 @@ use crate::task::{DEFAULT_MAX_RETRY, DEFAULT_QUEUE, DEFAULT_TIMEOUT_S, Message, 
 #[derive(Clone)]
 pub struct Task {
     kind: String,
-    payload: Bytes,
-    queue: String,
+    payload: Option<Bytes>,
+    queue: Option<String>,
     id: Option<String>,
     max_retry: i32,
     timeout: Duration,
     deadline: Option<Timestamp>,
     retention: Duration,
     headers: BTreeMap<String, String>,
+    unique: Option<Duration>,
+    group: Option<String>,
     start: Start,
+    expires: Option<Start>,
 }
 
 #[derive(Clone, Copy)]
@@ -42,22 +48,25 @@ impl Task {
     pub fn new(kind: impl Into<String>, payload: impl Into<Option<Bytes>>) -> Self {
         Self {
             kind: kind.into(),
-            payload: payload.into().unwrap_or_default(),
-            queue: DEFAULT_QUEUE.to_owned(),
+            payload: payload.into(),
+            queue: None,
             id: None,
             max_retry: DEFAULT_MAX_RETRY,
             timeout: Duration::ZERO,
             deadline: None,
             retention: Duration::ZERO,
             headers: BTreeMap::new(),
+            unique: None,
+            group: None,
             start: Start::Now,
+            expires: None,
         }
     }
 
     /// The queue it goes to. Default `default`.
     #[must_use]
     pub fn queue(mut self, name: impl Into<String>) -> Self {
-        self.queue = name.into();
+        self.queue = Some(name.into());
         self
     }
 
@@ -116,6 +125,26 @@ impl Task {
         self
     }
 
+    /// Refuses it while another task of its type and payload is in its queue that has not ended: a lock, shared
+    /// with asynq's `Unique`. No payload and an empty one are different payloads.
+    ///
+    /// The lock is given back when the task is done, given up or deleted. As long as a program of ours keeps the
+    /// queue it does not end before that; otherwise `at_most` after the task may start, in whole seconds, 1 s at
+    /// least. It is stored for at least 10 s.
+    #[must_use]
+    pub fn unique(mut self, at_most: Duration) -> Self {
+        self.unique = Some(at_most);
+        self
+    }
+
+    /// Puts it into a group of its queue, once it may start: there it waits until a worker with an
+    /// [aggregator](crate::worker::Aggregator) makes one task of all that are in it.
+    #[must_use]
+    pub fn group(mut self, name: impl Into<String>) -> Self {
+        self.group = Some(name.into());
+        self
+    }
+
     /// Starts it at a time, or at once when that has passed. Replaces an earlier [`after`](Self::after).
     #[must_use]
     pub fn at(mut self, start: Timestamp) -> Self {
@@ -130,6 +159,25 @@ impl Task {
         self
     }
 
+    /// Archives it, with the reason as its error, unless a worker has begun it by then. Default: it waits for ever.
+    /// Replaces an earlier [`expires_in`](Self::expires_in).
+    ///
+    /// Stored in whole seconds, rounded up, as the header [`EXPIRES_HEADER`](crate::task::EXPIRES_HEADER). What counts
+    /// is that no attempt was spent: one that was put off, or handed back by a worker that stopped, still expires;
+    /// one that has failed does not. Workers of ours and whatever keeps the queue see to it; Go workers do not.
+    #[must_use]
+    pub fn expires_at(mut self, time: Timestamp) -> Self {
+        self.expires = Some(Start::At(time));
+        self
+    }
+
+    /// The same, counted from when it is enqueued. Replaces an earlier [`expires_at`](Self::expires_at).
+    #[must_use]
+    pub fn expires_in(mut self, time: Duration) -> Self {
+        self.expires = Some(Start::After(time));
+        self
+    }
+
     /// The type it was made with.
     #[must_use]
     pub fn kind(&self) -> &str {
@@ -139,25 +187,49 @@ impl Task {
     /// The queue it goes to.
     #[must_use]
     pub fn queue_name(&self) -> &str {
-        &self.queue
+        self.queue.as_deref().unwrap_or(DEFAULT_QUEUE)
+    }
+
+    /// The same task in a queue that it may not choose; `None` when it has chosen another.
+    pub(crate) fn forced_into(mut self, queue: &QueueName) -> Option<Self> {
+        match &self.queue {
+            Some(chosen) if chosen != queue.as_str() => None,
+            _ => {
+                self.queue = Some(queue.to_string());
+                Some(self)
+            }
+        }
     }
 
     /// Checks everything and makes the message, with the time it is due unless that is now.
-    pub(super) fn to_message(&self, now: Timestamp) -> Result<NewTask, EnqueueError> {
+    pub(crate) fn to_message(&self, now: Timestamp) -> Result<NewTask, EnqueueError> {
         if self.kind.trim().is_empty() {
             return Err(EnqueueError::BlankKind);
         }
-        let queue = QueueName::new(self.queue.as_str())?;
+        let queue = QueueName::new(self.queue_name())?;
+        let group = match &self.group {
+            Some(group) if group.trim().is_empty() => return Err(EnqueueError::BlankGroup),
+            group => group.clone().unwrap_or_default(),
+        };
+        if let Some(given) = self.unique.filter(|at_most| *at_most < UNIQUE_MIN) {
+            return Err(EnqueueError::UniqueTooShort { given_ms: given.as_millis() });
+        }
         let id = match &self.id {
             Some(id) if id.trim().is_empty() => return Err(EnqueueError::BlankId),
             Some(id) => id.clone(),
             None => uuid::Uuid::new_v4().to_string(),
         };
-        let due = self.due(now)?;
+        let due = moment(self.start, now)?.filter(|start| *start > now);
+        let expires = self.expires_s(now, due)?;
         let mut message = Message {
             kind: self.kind.clone(),
-            payload: self.payload.clone(),
+            payload: self.payload.clone().unwrap_or_default(),
             id,
+            group,
+            unique_key: match self.unique {
+                Some(_) => unique_key(&queue, &self.kind, self.payload.as_deref()),
+                None => String::new(),
+            },
             queue: queue.as_str().to_owned(),
             max_retry: self.max_retry,
             timeout_s: self.timeout_s(),
@@ -169,11 +241,16 @@ impl Task {
         if !self.headers.is_empty() {
             message.set_headers(self.headers.clone());
         }
+        if let Some(expires) = expires {
+            let mut headers = self.headers.clone();
+            headers.insert(EXPIRES_HEADER.to_owned(), expires.to_string());
+            message.set_headers(headers);
+        }
         let bytes = prost::Message::encoded_len(&message);
         if bytes > MESSAGE_BYTES_MAX {
             return Err(EnqueueError::TooLarge { bytes, limit: MESSAGE_BYTES_MAX });
         }
-        Ok(NewTask { message, due })
+        Ok(NewTask { message, due, lock_for: self.unique })
     }
 
     fn timeout_s(&self) -> i64 {
@@ -184,16 +261,28 @@ impl Task {
         }
     }
 
-    fn due(&self, now: Timestamp) -> Result<Option<Timestamp>, EnqueueError> {
-        let start = match self.start {
-            Start::Now => return Ok(None),
-            Start::At(start) => start,
-            Start::After(delay) => SignedDuration::try_from(delay)
-                .ok()
-                .and_then(|delay| now.checked_add(delay).ok())
-                .ok_or(EnqueueError::TooFarAway { seconds: delay.as_secs() })?,
+    /// The second by which it must have begun, which is after its start.
+    fn expires_s(&self, now: Timestamp, due: Option<Timestamp>) -> Result<Option<i64>, EnqueueError> {
+        let Some(expires) = self.expires.map(|expires| moment(expires, now)).transpose()?.flatten() else {
+            return Ok(None);
         };
-        Ok((start > now).then_some(start))
+        let start = due.unwrap_or(now);
+        if expires <= start {
+            return Err(EnqueueError::ExpiresBeforeStart { expires, start });
+        }
+        Ok(Some(expires.as_second() + i64::from(expires.subsec_nanosecond() > 0)))
+    }
+}
+
+fn moment(start: Start, now: Timestamp) -> Result<Option<Timestamp>, EnqueueError> {
+    match start {
+        Start::Now => Ok(None),
+        Start::At(time) => Ok(Some(time)),
+        Start::After(delay) => SignedDuration::try_from(delay)
+            .ok()
+            .and_then(|delay| now.checked_add(delay).ok())
+            .map(Some)
+            .ok_or(EnqueueError::TooFarAway { seconds: delay.as_secs() }),
     }
 }
 
@@ -206,9 +295,9 @@ impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task")
             .field("kind", &self.kind)
-            .field("queue", &self.queue)
+            .field("queue", &self.queue_name())
             .field("id", &self.id)
-            .field("payload_bytes", &self.payload.len())
+            .field("payload_bytes", &self.payload.as_ref().map_or(0, Bytes::len))
             .finish_non_exhaustive()
     }
 }
@@ -279,6 +368,21 @@ mod tests {
     }
 
     #[test]
+    fn a_time_to_begin_by_is_a_header_in_whole_seconds() {
+        let header = |task: Task| message_of(task).header(EXPIRES_HEADER).map(str::to_owned);
+        let in_s = |seconds: i64| Some((now().as_second() + seconds).to_string());
+        assert_eq!(header(Task::new("t", None)), None);
+        assert_eq!(header(Task::new("t", None).expires_in(Duration::from_millis(1500))), in_s(2));
+        assert_eq!(header(Task::new("t", None).expires_at(now() + SignedDuration::from_secs(9))), in_s(9));
+        let both = Task::new("t", None).header("a", "b").expires_in(Duration::from_secs(1));
+        assert_eq!(message_of(both).header_map().len(), 2);
+        let reason = |task: Task| task.to_message(now()).expect_err("refused").reason();
+        assert_eq!(reason(Task::new("t", None).expires_at(now())), "ExpiresBeforeStart");
+        let late = Task::new("t", None).after(Duration::from_secs(60)).expires_in(Duration::from_secs(60));
+        assert_eq!(reason(late), "ExpiresBeforeStart");
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let reason = |task: Task| task.to_message(now()).expect_err("refused").reason();
         assert_eq!(reason(Task::new(" ", None)), "BlankType");
@@ -286,6 +390,8 @@ mod tests {
         assert_eq!(reason(Task::new("t", None).queue(" ")), "InvalidQueueName");
         assert_eq!(reason(Task::new("t", None).queue("}x")), "InvalidQueueName");
         assert_eq!(reason(Task::new("t", None).after(Duration::MAX)), "TooFarAway");
+        assert_eq!(reason(Task::new("t", None).group(" ")), "BlankGroup");
+        assert_eq!(reason(Task::new("t", None).unique(Duration::from_millis(999))), "UniqueTooShort");
     }
 
     #[test]

@@ -111,7 +111,10 @@ impl Scheduler {
         let carried = carried.or_else(|| self.book.next(&entry.uid, parsed.timing_hash()));
         self.book.allow(&entry.uid);
         for _ in 0..DUE_FIRST_TRIES {
-            let next = parsed.timing.next_after(self.broker.now()).map(|nominal| parsed.tick(nominal));
+            let next = parsed
+                .timing
+                .next_after(self.broker.now_in(queue.as_str()))
+                .map(|nominal| parsed.tick(nominal));
             match self.broker.put_entry(entry, next, carried).await.map_err(failed)? {
                 PutVerdict::Written => return Ok(Applied::Written),
                 PutVerdict::Same => return Ok(Applied::Same),

@@ -4,12 +4,14 @@
 //! of ours. The encoding is asynq's (protobuf, package `asynq`), so Go producers and workers read what we
 //! write and the other way round.
 
+mod expiry;
 mod message;
 mod monitor;
 mod queue_weights;
 mod retry;
 mod state;
 
+pub use expiry::EXPIRES_HEADER;
 pub use message::{DecodeError, Header, Message, QueueName, QueueNameError, UNDECODABLE_TYPE};
 pub use monitor::{
     ProtoTimestamp, QueueWeight, SchedulerEnqueueEvent, SchedulerEntry, ServerInfo, WorkerInfo,

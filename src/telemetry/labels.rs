@@ -22,12 +22,27 @@ pub enum TaskOutcome {
     Revoked,
     /// The message could not be decoded and went to the archive.
     Quarantined,
+    /// Somebody cancelled it, and the task went to the archive.
+    Cancelled,
+    /// The handler put the task off.
+    Snoozed,
+    /// The task had not begun in time and went to the archive.
+    Expired,
 }
 
 impl TaskOutcome {
     /// Every outcome, in declaration order.
-    pub const ALL: [Self; 6] =
-        [Self::Succeeded, Self::Retried, Self::Archived, Self::Requeued, Self::Revoked, Self::Quarantined];
+    pub const ALL: [Self; 9] = [
+        Self::Succeeded,
+        Self::Retried,
+        Self::Archived,
+        Self::Requeued,
+        Self::Revoked,
+        Self::Quarantined,
+        Self::Cancelled,
+        Self::Snoozed,
+        Self::Expired,
+    ];
 
     /// The label value.
     #[must_use]
@@ -39,6 +54,9 @@ impl TaskOutcome {
             Self::Requeued => "requeued",
             Self::Revoked => "revoked",
             Self::Quarantined => "quarantined",
+            Self::Cancelled => "cancelled",
+            Self::Snoozed => "snoozed",
+            Self::Expired => "expired",
         }
     }
 }

@@ -20,7 +20,11 @@ pub(super) fn admit(home: &Arc<Home>, queue: usize, task: ClaimedTask, now: Time
     let name = &home.queues[queue];
     let ClaimedTask { id, body, raw, leased_until, pending_since, revoked, .. } = task;
     let (message, outcome) = match readable(name, &id, body) {
-        Ok(message) => (message, revoked.then_some((FinishOutcome::Done, AttemptResult::Revoked))),
+        Ok(message) if revoked => (message, Some((FinishOutcome::Done, AttemptResult::Revoked))),
+        Ok(message) => match message.expired(now) {
+            Some(expired) => (expired, Some((FinishOutcome::Withdraw, AttemptResult::Expired))),
+            None => (message, None),
+        },
         Err(reason) => {
             warn!(task.id = %id, queue.name = %name, reason, "task {id} goes to the archive: it cannot be read");
             let envelope = Message::undecodable(&id, name.as_str(), raw.clone(), &reason, now.as_second());

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::cancel::{Cancel, CancelReason};
 use super::stats::WorkerStats;
-use crate::broker::{Broker, Owner};
+use crate::broker::{Broker, CancelThen, Owner};
 use crate::task::{DEFAULT_TIMEOUT_S, Message, QueueName};
 
 /// Where a worker's tasks come from and in whose name.
@@ -36,6 +36,8 @@ pub(super) struct Attempt {
     pub(super) limit: Limit,
     pub(super) cancel: Cancel,
     pub(super) blocking: Blocking,
+    /// What shall become of the task once it is cancelled, where somebody said so.
+    cancel_then: OnceLock<CancelThen>,
     lease_end_ms: AtomicI64,
     stage: AtomicU8,
     is_released: AtomicBool,
@@ -66,6 +68,7 @@ impl Attempt {
             queue_wait: None,
             cancel: Cancel::default(),
             blocking: Blocking::default(),
+            cancel_then: OnceLock::new(),
             lease_end_ms: AtomicI64::new(i64::MIN),
             stage: AtomicU8::new(RUNNING),
             is_released: AtomicBool::new(false),
@@ -103,6 +106,19 @@ impl Attempt {
     fn supersede(&self) {
         self.stage.store(LOST, Ordering::Release);
         self.cancel.throw(CancelReason::LeaseLost);
+    }
+
+    /// Tells it to stop because somebody asked for that, and maybe said what then. The first word stands.
+    pub(super) fn cancel_by_request(&self, then: Option<CancelThen>) {
+        if let Some(then) = then {
+            // Set before it is told: whoever is told reads it.
+            let _first_word_stands = self.cancel_then.set(then);
+        }
+        self.cancel.throw(CancelReason::Requested);
+    }
+
+    pub(super) fn cancel_then(&self) -> Option<CancelThen> {
+        self.cancel_then.get().copied()
     }
 
     pub(super) fn is_lost(&self) -> bool {

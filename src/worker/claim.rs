@@ -212,7 +212,7 @@ impl Claimer {
 
     async fn start(&self, queue: usize, tasks: Vec<ClaimedTask>, slots: &mut OwnedSemaphorePermit) {
         let shared = &self.shared;
-        let now = shared.home.broker.now();
+        let now = shared.home.broker.now_in(shared.home.queues[queue].as_str());
         let is_stopping = self.stop.is_cancelled();
         let admitted: Vec<_> = tasks.into_iter().map(|task| admit(&shared.home, queue, task, now)).collect();
         shared.stats.note_claimed(admitted.len());
@@ -257,7 +257,8 @@ impl Claimer {
         };
         let renewed = |(mut task, verdict): (ClaimedTask, Extended)| match verdict {
             Extended::Lost => None,
-            Extended::Until(end) => {
+            // The next extension tells of a cancellation again.
+            Extended::Until(end) | Extended::Cancelled(end, _) => {
                 task.leased_until = end;
                 Some(task)
             }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::time::Duration;
 
 use tower::BoxError;
 
@@ -14,7 +15,8 @@ const TEXT_BYTES_MAX: usize = 16 * 1024;
 /// A failed attempt. Made from any error by `?`.
 ///
 /// It says besides what should become of the task: a plain failure is retried until the task's retries are used
-/// up, [`skip_retry`](Self::skip_retry) archives it now, [`revoke`](Self::revoke) drops it.
+/// up, [`skip_retry`](Self::skip_retry) archives it now, [`revoke`](Self::revoke) drops it,
+/// [`snooze`](Self::snooze) puts it off.
 /// Like `anyhow::Error` it is not itself a [`std::error::Error`]; that is what lets `?` take every error.
 pub struct HandlerError {
     kind: HandlerErrorKind,
@@ -30,6 +32,11 @@ pub enum HandlerErrorKind {
     SkipRetry,
     /// Dropped, and counted as done.
     Revoke,
+    /// Put off, which is no failure.
+    Snooze {
+        /// For how long.
+        after: Duration,
+    },
 }
 
 impl HandlerError {
@@ -49,6 +56,31 @@ impl HandlerError {
     #[must_use]
     pub fn revoke(error: impl Into<HandlerError>) -> Self {
         Self { kind: HandlerErrorKind::Revoke, ..error.into() }
+    }
+
+    /// Puts the task off: it waits in `scheduled` and runs again after that time. That is no failure: it spends no
+    /// attempt, counts nowhere but in the task's own count of snoozes, and may happen without end.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cronmill::worker::HandlerError;
+    /// # fn bank_is_open() -> bool { false }
+    /// # fn handler() -> Result<(), HandlerError> {
+    /// if !bank_is_open() {
+    ///     return Err(HandlerError::snooze(Duration::from_secs(3600)).because("the bank is closed"));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn snooze(after: Duration) -> Self {
+        Self { kind: HandlerErrorKind::Snooze { after }, source: String::new().into() }
+    }
+
+    /// The same with another text.
+    #[must_use]
+    pub fn because(self, text: impl Into<String>) -> Self {
+        Self { kind: self.kind, source: text.into().into() }
     }
 
     /// Takes a boxed error, such as middleware returns. A `HandlerError` inside, at any depth, keeps its kind.
@@ -205,6 +237,12 @@ pub enum WorkerError {
         /// The shortest allowed.
         least_ms: u128,
     },
+    /// What was said about groups cannot be.
+    #[error("build worker: {problem}")]
+    Groups {
+        /// What is wrong, and what is allowed.
+        problem: String,
+    },
     /// A part of the worker ended although it was not told to. Its tasks were handed back.
     #[error("run worker: its part \"{part}\" ended by itself")]
     PartEnded {
@@ -222,6 +260,7 @@ impl WorkerError {
             Self::ZeroWeight { .. } => "ZeroWeight",
             Self::Queue(_) => "InvalidQueueName",
             Self::LeaseTooShort { .. } => "LeaseTooShort",
+            Self::Groups { .. } => "InvalidGroups",
             Self::PartEnded { .. } => "WorkerPartEnded",
         }
     }

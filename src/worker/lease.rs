@@ -8,10 +8,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::cancel::CancelReason;
 use super::shared::Shared;
-use crate::broker::Outage;
-use crate::broker::{BrokerError, Extended};
+use crate::broker::{BrokerError, CancelThen, Extended, Outage};
 
 /// Extends the leases of running tasks each third of a lease until `stop` is cancelled.
 ///
@@ -39,7 +37,7 @@ pub(super) async fn extend_leases(shared: Arc<Shared>, stop: CancellationToken) 
 async fn extend_all(shared: &Shared) -> Result<(), BrokerError> {
     let home = &shared.home;
     for (queue, name) in home.queues.iter().enumerate() {
-        let now = home.broker.now();
+        let now = home.broker.now_in(name.as_str());
         let mut attempts = shared.table.of_queue(queue);
         // Claimed or extended so lately that the next round is early enough. Lease ends are whole seconds.
         let soon = SignedDuration::try_from(shared.lease * 2 / 3 + Duration::from_secs(1));
@@ -55,7 +53,11 @@ async fn extend_all(shared: &Shared) -> Result<(), BrokerError> {
                 Extended::Until(end) => attempt.set_lease_end(end),
                 Extended::Revoked(end) => {
                     attempt.set_lease_end(end);
-                    attempt.cancel.throw(CancelReason::Requested);
+                    attempt.cancel_by_request(Some(CancelThen::Stop));
+                }
+                Extended::Cancelled(end, then) => {
+                    attempt.set_lease_end(end);
+                    attempt.cancel_by_request(Some(then));
                 }
                 Extended::Lost => {
                     if attempt.lose() {

@@ -2,7 +2,7 @@
 //!
 //! A user registers handlers in a [`Mux`], builds a [`Server`] and runs it. Underneath, one task of the worker
 //! claims, each attempt is one task of its own, one reports outcomes, one extends leases, one hears
-//! cancellations, one shows the worker to tools; none of them waits for another's round trip.
+//! cancellations, one shows the worker to tools, one per queue looks at groups if there is an aggregator; none of them waits for another's round trip.
 //!
 //! What holds at all times:
 //! - a slot is taken until the handler and everything it blocks on are gone, whatever its task's fate;
@@ -12,6 +12,7 @@
 //! Not here: Redis (broker), keeping (keeper), particular handlers, metric registries.
 
 mod admit;
+mod aggregate;
 mod attempt;
 mod bell;
 mod cancel;
@@ -19,6 +20,9 @@ mod claim;
 mod context;
 mod error;
 mod finish;
+mod group;
+mod group_finish;
+mod group_options;
 mod handler;
 mod lease;
 mod listen;
@@ -32,6 +36,7 @@ mod shared;
 mod stats;
 mod verdict;
 
+pub use aggregate::{AggregationSet, Aggregator};
 pub use cancel::CancelReason;
 pub use context::{Context, ResultError, ResultWriter, Task};
 pub use error::{HandlerError, HandlerErrorKind, WorkerError};

@@ -13,11 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
+use super::aggregate::AnyAggregator;
 use super::attempt::{Home, Table};
 use super::bell::bell;
 use super::cancel::CancelReason;
 use super::claim::Claimer;
 use super::finish::{Finisher, Report};
+use super::group::Groups;
+use super::group_finish::{ENDINGS_MAX, finish_sets};
 use super::handler::AnyHandler;
 use super::lease::extend_leases;
 use super::listen::hear_cancellations;
@@ -27,7 +30,7 @@ use super::server::{Builder, Server};
 use super::shared::{SHUTDOWN_GRACE, Shared};
 use super::verdict::requeued;
 use super::{HandlerError, WorkerError};
-use crate::broker::Outage;
+use crate::broker::{GroupLimits, Outage};
 use crate::keeper::Keeper;
 use crate::task::{Message, QueueName, QueueWeight, ServerInfo};
 
@@ -137,6 +140,7 @@ impl Worker {
             Keeper::new(config.broker.clone(), queues.clone(), owner.clone()).archive_limits(config.archive)
         });
         let Builder { broker, policy, events, concurrency, lease, cancel_grace, heartbeat, .. } = config;
+        let aggregation = config.aggregator.zip(config.groups.limits().ok());
         let shared = Arc::new(Shared {
             home: Arc::new(Home { broker, owner, queues }),
             handler,
@@ -160,6 +164,7 @@ impl Worker {
         };
         worker.start_companions(reports, heartbeat);
         worker.start_keeper(keeper);
+        worker.start_aggregation(aggregation);
         worker.start_claimer(selection, concurrency);
         worker
     }
@@ -182,11 +187,30 @@ impl Worker {
     fn start_keeper(&mut self, keeper: Option<Keeper>) {
         let Some(keeper) = keeper else { return };
         let shared = Arc::clone(&self.shared);
+        let told = Arc::clone(&self.shared);
+        let keeper = keeper.on_expired(move |queue, tasks| told.expired(queue, tasks));
         let keeper = keeper.retry_delay(move |task: &Message| {
             let vanished = HandlerError::msg("worker vanished while running the task");
             shared.policy.delay(&vanished, task, &mut String::new())
         });
         self.spawn("keeper", keeper.run(self.ends.rest.clone()));
+    }
+
+    fn start_aggregation(&mut self, aggregation: Option<(Arc<dyn AnyAggregator>, GroupLimits)>) {
+        let Some((aggregator, limits)) = aggregation else { return };
+        let (shared, rest) = (Arc::clone(&self.shared), self.ends.rest.clone());
+        let (sender, endings) = mpsc::channel(ENDINGS_MAX);
+        let groups = Groups::new(Arc::clone(&shared), aggregator, limits, sender, self.attempts.clone());
+        let groups = Arc::new(groups);
+        for queue in 0..shared.home.queues.len() {
+            let looking = Arc::clone(&groups).look(queue, self.ends.stop.clone());
+            let rest = rest.clone();
+            self.spawn("group looker", async move {
+                looking.await;
+                rest.cancelled().await;
+            });
+        }
+        self.spawn("set finisher", finish_sets(shared, endings, rest));
     }
 
     fn start_claimer(&mut self, selection: Selection, concurrency: usize) {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::aggregate::{Aggregator, AnyAggregator};
+use super::group_options::GroupOptions;
 use super::serve::serve;
 use super::stats::{Events, WorkerStats};
 use super::verdict::Policy;
@@ -62,6 +64,8 @@ pub struct Builder {
     pub(super) archive: ArchiveLimits,
     pub(super) policy: Policy,
     pub(super) events: Option<Arc<dyn Events>>,
+    pub(super) aggregator: Option<Arc<dyn AnyAggregator>>,
+    pub(super) groups: GroupOptions,
     host: Option<String>,
 }
 
@@ -81,8 +85,10 @@ impl Server {
             heartbeat: Duration::from_secs(5),
             keeps: true,
             archive: ArchiveLimits::default(),
-            policy: Policy { retry_delay: None, is_failure: None, on_error: None },
+            policy: Policy { retry_delay: None, is_failure: None, on_error: None, retries_cancelled: false },
             events: None,
+            aggregator: None,
+            groups: GroupOptions::default(),
             host: None,
         }
     }
@@ -220,7 +226,8 @@ impl Builder {
         self
     }
 
-    /// Calls `callback` with each failed attempt, before it is decided what becomes of the task.
+    /// Calls `callback` with each failed attempt, before it is decided what becomes of the task. A snooze and a
+    /// cancellation are no failures.
     ///
     /// A panic in it is told in the task's error text.
     #[must_use]
@@ -232,10 +239,51 @@ impl Builder {
         self
     }
 
+    /// Whether a task that is cancelled through asynq's tools has failed and is retried, as with asynq's own workers.
+    ///
+    /// Default: no. A cancelled task is archived with the text "cancelled by request", which counts as no failure.
+    /// Who cancels with [`Broker::cancel_task`] or `cronmill task cancel` says itself what is wanted. A handler that
+    /// succeeds nevertheless, skips retries or revokes has its way in any case.
+    #[must_use]
+    pub fn retry_cancelled(mut self, retries: bool) -> Self {
+        self.policy.retries_cancelled = retries;
+        self
+    }
+
     /// Is told of every attempt's end.
     #[must_use]
     pub fn events(mut self, events: Arc<dyn Events>) -> Self {
         self.events = Some(events);
+        self
+    }
+
+    /// Makes one task of each ripe group of its queues. Default: none, and groups are left to others.
+    #[must_use]
+    pub fn aggregator(mut self, aggregator: impl Aggregator) -> Self {
+        self.aggregator = Some(Arc::new(aggregator));
+        self
+    }
+
+    /// A group is ripe when nothing joined it for so long; in whole seconds, rounded up, 1 s at least. Default 1 min.
+    #[must_use]
+    pub fn group_grace(mut self, grace: Duration) -> Self {
+        self.groups.grace = Some(grace);
+        self
+    }
+
+    /// A group is ripe when its first task has waited so long, whatever joins it; in whole seconds, rounded up, 1 s
+    /// at least. Default: however long it waits.
+    #[must_use]
+    pub fn group_max_delay(mut self, delay: Duration) -> Self {
+        self.groups.max_delay = Some(delay);
+        self
+    }
+
+    /// A group is ripe when it has so many tasks, and no more than that are aggregated together: 1 to 200, which is
+    /// the default.
+    #[must_use]
+    pub fn group_max_size(mut self, tasks: usize) -> Self {
+        self.groups.max_size = Some(tasks);
         self
     }
 
@@ -266,6 +314,11 @@ impl Builder {
             let (given_ms, least_ms) = (self.lease.as_millis(), LEASE_MIN.as_millis());
             return Err(WorkerError::LeaseTooShort { given_ms, least_ms });
         }
+        if self.aggregator.is_none() && self.groups != GroupOptions::default() {
+            let problem = "limits of groups without an aggregator have no effect; add one, or leave them out";
+            return Err(WorkerError::Groups { problem: problem.into() });
+        }
+        self.groups.limits()?;
         if self.concurrency == 0 {
             self.concurrency = std::thread::available_parallelism().map_or(1, NonZero::get);
         }

@@ -17,6 +17,7 @@ use super::handler::AnyHandler;
 use super::stats::{AttemptEvent, AttemptResult, Events, WorkerStats};
 use super::verdict::{Ended, Policy};
 use super::{Context, HandlerError};
+use crate::task::QueueName;
 
 /// What a handler gets to return once the worker stops and will not wait any longer.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
@@ -110,7 +111,8 @@ impl Shared {
             }
             return;
         }
-        let (finish, result) = self.policy.judge(attempt, ended, reason, self.home.broker.now());
+        let (finish, result) =
+            self.policy.judge(attempt, ended, reason, self.home.broker.now_in(attempt.queue_name().as_str()));
         log_failure(attempt, &finish.message.error, result);
         self.tell(attempt, run_time, result);
         self.report(Report { attempt: Arc::clone(attempt), finish, result }).await;
@@ -122,6 +124,16 @@ impl Shared {
             // The finisher ends last. Should it be gone, the task's lease runs out and another worker takes it.
             error!(task.id = report.attempt.message.id, "an outcome came too late to be stored");
             report.attempt.release(&self.stats);
+        }
+    }
+
+    /// Notes what the keeper archived because nobody had begun it in time.
+    pub(super) fn expired(&self, queue: &QueueName, tasks: usize) {
+        self.stats.note_expired(tasks);
+        if let Some(events) = &self.events
+            && catch_unwind(AssertUnwindSafe(|| events.expired(queue, tasks))).is_err()
+        {
+            error!(callback = "events", "a callback panicked");
         }
     }
 
@@ -149,6 +161,12 @@ fn log_failure(attempt: &Attempt, error: &str, result: AttemptResult) {
         }
         AttemptResult::Retried => {
             info!(task.id = %id, task.kind = %kind, queue.name = %queue, error, "task {id} failed and is retried");
+        }
+        AttemptResult::Cancelled => {
+            info!(task.id = %id, task.kind = %kind, queue.name = %queue, "task {id} was cancelled and is archived");
+        }
+        AttemptResult::Snoozed => {
+            debug!(task.id = %id, task.kind = %kind, queue.name = %queue, "task {id} is put off by its handler");
         }
         AttemptResult::Requeued => {
             debug!(task.id = %id, task.kind = %kind, queue.name = %queue, "task {id} goes back to its queue");

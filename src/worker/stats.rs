@@ -18,6 +18,9 @@ pub struct WorkerStats {
     archived: AtomicU64,
     requeued: AtomicU64,
     quarantined: AtomicU64,
+    cancelled: AtomicU64,
+    snoozed: AtomicU64,
+    expired: AtomicU64,
     lost: AtomicU64,
     reachable: AtomicBool,
 }
@@ -70,6 +73,21 @@ impl WorkerStats {
         self.quarantined.load(Ordering::Relaxed)
     }
 
+    /// Attempts cancelled by request whose tasks went to the archive. They are no failures.
+    pub fn cancelled(&self) -> u64 {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Tasks put off by their handlers.
+    pub fn snoozed(&self) -> u64 {
+        self.snoozed.load(Ordering::Relaxed)
+    }
+
+    /// Tasks archived because nobody had begun them in time, those that its keeper found included.
+    pub fn expired(&self) -> u64 {
+        self.expired.load(Ordering::Relaxed)
+    }
+
     /// Attempts whose outcome was discarded because the task had left us.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
@@ -96,6 +114,10 @@ impl WorkerStats {
         self.holding.fetch_sub(1, Ordering::Relaxed);
     }
 
+    pub(super) fn note_expired(&self, tasks: usize) {
+        self.expired.fetch_add(tasks as u64, Ordering::Relaxed);
+    }
+
     /// Counts a running handler until the guard is dropped.
     pub(super) fn note_running(&self) -> RunningGuard<'_> {
         self.running.fetch_add(1, Ordering::Relaxed);
@@ -109,6 +131,9 @@ impl WorkerStats {
             AttemptResult::Archived => &self.archived,
             AttemptResult::Requeued => &self.requeued,
             AttemptResult::Quarantined => &self.quarantined,
+            AttemptResult::Cancelled => &self.cancelled,
+            AttemptResult::Snoozed => &self.snoozed,
+            AttemptResult::Expired => &self.expired,
             AttemptResult::Lost => &self.lost,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -141,19 +166,28 @@ pub enum AttemptResult {
     Requeued,
     /// The message could not be decoded and went to the archive.
     Quarantined,
+    /// Somebody cancelled it, and the task was archived.
+    Cancelled,
+    /// Its handler put it off.
+    Snoozed,
+    /// It had not begun in time and was archived.
+    Expired,
     /// The task had left us; whatever the handler said was discarded.
     Lost,
 }
 
 impl AttemptResult {
     /// All results, for those who register a metric for each.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Succeeded,
         Self::Revoked,
         Self::Retried,
         Self::Archived,
         Self::Requeued,
         Self::Quarantined,
+        Self::Cancelled,
+        Self::Snoozed,
+        Self::Expired,
         Self::Lost,
     ];
 
@@ -167,6 +201,9 @@ impl AttemptResult {
             Self::Archived => "archived",
             Self::Requeued => "requeued",
             Self::Quarantined => "quarantined",
+            Self::Cancelled => "cancelled",
+            Self::Snoozed => "snoozed",
+            Self::Expired => "expired",
             Self::Lost => "lost",
         }
     }
@@ -198,4 +235,9 @@ pub struct AttemptEvent<'a> {
 pub trait Events: Send + Sync + 'static {
     /// An attempt has ended. A panic in here is logged and otherwise ignored.
     fn attempt(&self, event: &AttemptEvent<'_>);
+
+    /// The worker's keeper archived tasks that nobody had begun in time. Default: nothing happens.
+    fn expired(&self, queue: &QueueName, tasks: usize) {
+        let _nobody_is_told = (queue, tasks);
+    }
 }

@@ -12,12 +12,12 @@ use super::cancel::CancelReason;
 use super::error::panic_text;
 use super::stats::AttemptResult;
 use super::{Context, HandlerError, HandlerErrorKind, Task};
-use crate::broker::{Finish, FinishOutcome};
+use crate::broker::{CancelThen, Finish, FinishOutcome};
 use crate::task::{Message, default_retry_delay};
 
 /// What asynq's tools show for an attempt that ran into its timeout or deadline.
 pub(super) const DEADLINE_EXCEEDED: &str = "context deadline exceeded";
-/// What asynq's tools show for an attempt somebody cancelled.
+/// What asynq's tools show for an attempt somebody cancelled, where that is a failure as it is in asynq.
 const CANCELED: &str = "context canceled";
 
 /// How long a failed task waits: retries used so far, the error, the task.
@@ -32,6 +32,8 @@ pub(super) struct Policy {
     pub(super) retry_delay: Option<Box<RetryDelay>>,
     pub(super) is_failure: Option<Box<IsFailure>>,
     pub(super) on_error: Option<Box<OnError>>,
+    /// Whether a cancelled task is retried when who cancelled it did not say.
+    pub(super) retries_cancelled: bool,
 }
 
 /// How the handler's part of an attempt ended.
@@ -55,6 +57,12 @@ impl Policy {
         now: Timestamp,
     ) -> (Finish, AttemptResult) {
         let was_stopped = reason.is_some() || matches!(ended, Ended::NotStarted);
+        if reason == Some(CancelReason::Requested)
+            && !self.retries_cancelled(attempt)
+            && let Some(cancelled) = cancelled(attempt, &ended)
+        {
+            return cancelled;
+        }
         let error = match (ended, reason) {
             (Ended::Returned(Ok(())), _) => return succeeded(attempt, now),
             (Ended::Dropped, Some(CancelReason::Shutdown)) => return requeued(attempt),
@@ -90,6 +98,11 @@ impl Policy {
         is_past_deadline: bool,
         now: Timestamp,
     ) -> (Finish, AttemptResult) {
+        if let HandlerErrorKind::Snooze { after } = error.kind()
+            && !is_past_deadline
+        {
+            return snoozed(attempt, after, error, now);
+        }
         let (context, task) = Context::new(attempt);
         let mut text = error.text();
         if let Some(on_error) = &self.on_error {
@@ -109,12 +122,18 @@ impl Policy {
                 let counts_as_failure = self.counts(error, &mut text);
                 let delay = self.delay(error, &attempt.message, &mut text);
                 message.retried = message.retried.saturating_add(i32::from(counts_as_failure));
-                let at = SignedDuration::try_from(delay).ok().and_then(|delay| now.checked_add(delay).ok());
-                let at = at.unwrap_or(Timestamp::MAX);
+                let at = later(now, delay);
                 (FinishOutcome::Retry { at, counts_as_failure }, AttemptResult::Retried)
             };
         message.error = text;
         (finish(attempt, message.into(), outcome), result)
+    }
+
+    fn retries_cancelled(&self, attempt: &Attempt) -> bool {
+        match attempt.cancel_then() {
+            Some(then) => then == CancelThen::Retry,
+            None => self.retries_cancelled,
+        }
     }
 
     fn counts(&self, error: &HandlerError, text: &mut String) -> bool {
@@ -136,6 +155,36 @@ impl Policy {
 /// An error the handler returned because it was told to stop, as far as one can tell.
 fn is_plain(error: &HandlerError) -> bool {
     error.kind() == HandlerErrorKind::Fail && !error.is_panic()
+}
+
+/// A cancelled task is archived, and that is no failure; unless its handler succeeded, or says itself what shall
+/// become of the task.
+fn cancelled(attempt: &Attempt, ended: &Ended) -> Option<(Finish, AttemptResult)> {
+    let why = match ended {
+        Ended::Dropped => String::new(),
+        Ended::Returned(Err(error)) => match error.kind() {
+            HandlerErrorKind::Fail | HandlerErrorKind::Snooze { .. } => error.text(),
+            HandlerErrorKind::SkipRetry | HandlerErrorKind::Revoke => return None,
+        },
+        Ended::Returned(Ok(())) | Ended::NotStarted => return None,
+    };
+    let message = Arc::new(attempt.message.cancelled(&why));
+    Some((finish(attempt, message, FinishOutcome::Withdraw), AttemptResult::Cancelled))
+}
+
+fn snoozed(
+    attempt: &Attempt,
+    after: Duration,
+    error: &HandlerError,
+    now: Timestamp,
+) -> (Finish, AttemptResult) {
+    let outcome = FinishOutcome::Snooze { at: later(now, after), reason: error.text() };
+    (finish(attempt, Arc::clone(&attempt.message), outcome), AttemptResult::Snoozed)
+}
+
+fn later(now: Timestamp, delay: Duration) -> Timestamp {
+    let at = SignedDuration::try_from(delay).ok().and_then(|delay| now.checked_add(delay).ok());
+    at.unwrap_or(Timestamp::MAX)
 }
 
 fn succeeded(attempt: &Attempt, now: Timestamp) -> (Finish, AttemptResult) {

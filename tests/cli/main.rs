@@ -3,7 +3,9 @@
 #[path = "../support/mod.rs"]
 pub mod support;
 
+mod attempts;
 mod cron;
+mod groups;
 mod help;
 mod many;
 mod next;

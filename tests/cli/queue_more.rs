@@ -209,6 +209,6 @@ async fn members_of_a_group_are_listed_by_its_name() {
     let listed = stage.run(&[&words[..], &["-g", "daily", "-o", "json"]].concat()).json();
     assert_eq!((&listed[0]["id"], &listed[0]["state"]), (&json!("a"), &json!("aggregating")));
     let message = stage.run(&words).refused(2);
-    assert!(message.contains("--state aggregating needs the --group"), "{message}");
+    assert!(message.contains("--state aggregating needs a --group"), "{message}");
     stage.run(&["task", "ls", "-q", "shop", "-s", "retry", "-g", "daily"]).refused(2);
 }

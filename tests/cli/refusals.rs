@@ -116,5 +116,5 @@ fn tls_needs_the_authority_that_signed_the_certificate() {
         "{missing}"
     );
     let plain = Ran::of(program().args(["stats", "--redis-ca", authority]), b"").refused(2);
-    assert!(plain.contains("needs a URL that begins with rediss://"), "{plain}");
+    assert!(plain.contains("needs a URL for TLS: rediss://"), "{plain}");
 }

@@ -42,6 +42,7 @@ async fn fill(broker: &Broker, tasks: usize) {
                 ..Message::default()
             },
             due: (n % 4 == 3).then(|| later + SignedDuration::from_secs(n as i64)),
+            lock_for: None,
         };
         let batch: Vec<NewTask> = (start..tasks.min(start + BATCH)).map(new).collect();
         for stored in broker.enqueue_batch(&batch).await {

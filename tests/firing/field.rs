@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::{Process, RedisServer, until};
+use crate::support::{Process, RedisServer, process, until};
 
 /// Name of the queue in Redis.
 pub(crate) const QUEUE: &str = "ticks";
@@ -82,7 +82,7 @@ impl Field {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cronmill"));
         command.args(["dev", "-f"]).arg(self.manifests()).args(["-o", "json", "--redis", &self.redis.url()]);
         if clock_off_s != 0 {
-            command.env("LD_PRELOAD", faketime()).env("FAKETIME", format!("{clock_off_s:+}s"));
+            command.env("LD_PRELOAD", process::faketime()).env("FAKETIME", format!("{clock_off_s:+}s"));
             command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
         }
         Process::start(name, &mut command)
@@ -146,12 +146,4 @@ pub(crate) fn by_uid(ticks: &[(String, i64)]) -> BTreeMap<String, BTreeSet<i64>>
         seconds.entry(uid.clone()).or_default().insert(*second);
     }
     seconds
-}
-
-fn faketime() -> PathBuf {
-    let found = std::fs::read_dir("/usr/lib").expect("a system").flatten().find_map(|folder| {
-        let library = folder.path().join("faketime/libfaketime.so.1");
-        library.exists().then_some(library)
-    });
-    found.expect("the package libfaketime is installed")
 }

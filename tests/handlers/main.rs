@@ -7,5 +7,8 @@
 pub mod support;
 
 mod earnings;
+mod http;
+mod python;
 pub mod shop;
+mod web;
 mod worker;

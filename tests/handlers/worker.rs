@@ -278,3 +278,20 @@ async fn a_worker_keeps_the_archive_within_its_limits() {
     let dropped = redis.cli_lines(["HMGET", "cronmill:{default}:dropped", "age", "number"]);
     assert_eq!(dropped, ["1", "18"]);
 }
+
+#[tokio::test]
+async fn what_expired_is_counted_though_no_worker_claimed_it() {
+    let redis = RedisServer::start();
+    let addr = free_address().await;
+    redis.cli(["SET", "asynq:{default}:paused", "1"]);
+    let broker = Broker::connect(&redis.endpoint()).await.unwrap();
+    let task = Task::new("hello", None).expires_in(Duration::from_secs(1));
+    let id = Client::new(broker).enqueue(task).await.unwrap().id;
+    let _worker = worker(&redis.url(), &["--listen", &addr.to_string()]);
+    let line = "cronmill_tasks_finished_total{queue=\"default\",outcome=\"expired\"} 1";
+    until(LIMIT, "the keeper's find is counted", async || {
+        get(addr, "/metrics").await.is_some_and(|(_, text)| text.lines().any(|found| found == line))
+    })
+    .await;
+    assert_eq!(look(&redis, &id).await.0, State::Archived);
+}

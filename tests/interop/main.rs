@@ -4,11 +4,14 @@
 #[path = "../support/mod.rs"]
 pub mod support;
 
+mod attempts;
 mod bulk;
 mod counts;
 mod crash;
 mod from_go;
+mod groups;
 mod stage;
 mod to_go;
 mod together;
+mod unique;
 mod wire;

@@ -22,6 +22,9 @@ var commands = map[string]command{
 	"work":    work,
 	"inspect": inspect,
 	"bench":   bench,
+
+	"bench-groups": benchGroups,
+	"bench-unique": benchUnique,
 }
 
 // errUsage marks a wrong call.
@@ -41,7 +44,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 || commands[args[0]] == nil {
-		return errUsage{"the first argument is one of produce, encode, work, inspect, bench"}
+		return errUsage{"the first argument is one of produce, encode, work, inspect, bench, bench-groups, bench-unique"}
 	}
 	flags := flag.NewFlagSet(args[0], flag.ExitOnError)
 	action := commands[args[0]](flags)

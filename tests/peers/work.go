@@ -44,6 +44,10 @@ func work(flags *flag.FlagSet) func() error {
 	flags.DurationVar(&config.DelayedTaskCheckInterval, "forward", time.Second, "wait between looks for due tasks")
 	flags.DurationVar(&config.ShutdownTimeout, "drain", 8*time.Second, "how long running tasks may take at the end")
 	flags.DurationVar(&config.JanitorInterval, "clean", 8*time.Second, "wait between looks for expired tasks")
+	aggregates := flags.Bool("aggregate", false, "whether groups are aggregated: payloads joined with commas")
+	flags.DurationVar(&config.GroupGracePeriod, "group-grace", time.Second, "how long a group waits for more")
+	flags.DurationVar(&config.GroupMaxDelay, "group-max-delay", 0, "how long a group waits at most")
+	flags.IntVar(&config.GroupMaxSize, "group-max-size", 0, "how many tasks are aggregated at most")
 	retryDelay := flags.Duration("retry-delay", 0, "wait before each retry; 0 for asynq's own formula")
 	return func() error {
 		connection, err := redisOf()
@@ -55,6 +59,9 @@ func work(flags *flag.FlagSet) func() error {
 		}
 		if *retryDelay != 0 {
 			config.RetryDelayFunc = func(int, error, *asynq.Task) time.Duration { return *retryDelay }
+		}
+		if *aggregates {
+			config.GroupAggregator = asynq.GroupAggregatorFunc(aggregate)
 		}
 		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
@@ -68,6 +75,21 @@ func work(flags *flag.FlagSet) func() error {
 		say(map[string]any{"event": "closed"})
 		return nil
 	}
+}
+
+// aggregate joins the payloads of a group's tasks.
+func aggregate(group string, tasks []*asynq.Task) *asynq.Task {
+	payloads := make([]string, len(tasks))
+	for place, task := range tasks {
+		payloads[place] = string(task.Payload())
+	}
+	joined := strings.Join(payloads, ",")
+	say(attempt{Event: "aggregate", Type: group, Payload: joined, UnixNs: time.Now().UnixNano()})
+	// Slow groups leave their test time to look.
+	if strings.HasPrefix(group, "slow") {
+		time.Sleep(3 * time.Second)
+	}
+	return asynq.NewTask("aggregated", []byte(joined))
 }
 
 func parseQueues(text string) (map[string]int, error) {

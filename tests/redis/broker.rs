@@ -23,7 +23,7 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let server = RedisServer::start();
-        let broker = Broker::connect(&server.url().parse().expect("a URL")).await.expect("connect");
+        let broker = Broker::connect(&server.endpoint()).await.expect("connect");
         Self { server, broker, queue: QueueName::new("q").expect("valid") }
     }
 
@@ -68,7 +68,10 @@ impl Bench {
     fn expire_leases(&self) {
         for id in self.cli(&["ZRANGE", "asynq:{q}:lease", "0", "-1"]).lines() {
             self.cli(&["ZADD", "asynq:{q}:lease", "1000", id]);
-            self.cli(&["HSET", &format!("asynq:{{q}}:t:{id}"), "cronmill_lease", "1000"]);
+            let task = format!("asynq:{{q}}:t:{id}");
+            let held = self.cli(&["HGET", &task, "cronmill_lease"]);
+            let (_, owner) = held.split_once(' ').unwrap_or(("", "nobody"));
+            self.cli(&["HSET", &task, "cronmill_lease", &format!("1000 {owner}")]);
         }
     }
 
@@ -121,7 +124,7 @@ async fn the_same_claim_again_brings_the_same_tasks() {
 async fn an_id_is_taken_once_and_a_batch_tells_which() {
     let bench = Bench::new().await;
     bench.enqueue("a").await;
-    let task = |id: &str| NewTask { message: bench.message(id), due: None };
+    let task = |id: &str| NewTask::new(bench.message(id), None);
     let verdicts = bench.broker.enqueue_batch(&[task("b"), task("a"), task("b"), task("c")]).await;
     let verdicts: Vec<_> = verdicts.into_iter().map(|verdict| verdict.expect("stored or not")).collect();
     assert_eq!(verdicts, [Enqueued::Stored, Enqueued::Conflict, Enqueued::Conflict, Enqueued::Stored]);
@@ -131,8 +134,7 @@ async fn an_id_is_taken_once_and_a_batch_tells_which() {
 #[tokio::test]
 async fn a_large_batch_keeps_its_order_over_many_calls() {
     let bench = Bench::new().await;
-    let tasks: Vec<_> =
-        (0..1234).map(|n| NewTask { message: bench.message(&format!("{n:04}")), due: None }).collect();
+    let tasks: Vec<_> = (0..1234).map(|n| NewTask::new(bench.message(&format!("{n:04}")), None)).collect();
     for verdict in bench.broker.enqueue_batch(&tasks).await {
         assert_eq!(verdict.expect("stored"), Enqueued::Stored);
     }

@@ -53,6 +53,7 @@ async fn a_task_that_is_being_aggregated_is_let_alone() {
     let yard = Yard::new().await;
     yard.fill(State::Aggregating, 2, "a", |_| "t".to_owned()).await;
     yard.cli(&["RENAME", "asynq:{q}:g:g0", "asynq:{q}:g:g0:set"]);
+    yard.cli(&["ZADD", "asynq:{q}:aggregation_sets", "9999999999", "asynq:{q}:g:g0:set"]);
     let id = "a00000";
     let all = |yard: &Yard| {
         let keys = yard.server.keys("*");

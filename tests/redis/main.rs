@@ -3,9 +3,13 @@
 #[path = "../support/mod.rs"]
 pub mod support;
 
+mod attempts;
 mod broker;
 mod bulk;
 mod edits;
+mod field;
+mod groups;
 mod removal;
 mod schedule;
+mod unique;
 mod yard;

@@ -93,10 +93,10 @@ impl Yard {
         kind: impl Fn(usize) -> String,
     ) {
         let later = self.broker.now() + SignedDuration::from_hours(1);
-        let new = |n: usize| NewTask {
-            message: self.message(&format!("{prefix}{n:05}"), &kind(n)),
+        let new = |n: usize| {
             // Several at each time.
-            due: (state == State::Scheduled).then(|| later + SignedDuration::from_secs(n as i64 / 7)),
+            let due = (state == State::Scheduled).then(|| later + SignedDuration::from_secs(n as i64 / 7));
+            NewTask::new(self.message(&format!("{prefix}{n:05}"), &kind(n)), due)
         };
         let tasks: Vec<NewTask> = (0..count).map(new).collect();
         for stored in self.broker.enqueue_batch(&tasks).await {

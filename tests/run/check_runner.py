@@ -131,6 +131,21 @@ class Verdict(unittest.TestCase):
         outcome, _ = quiet(tiers.run, tiers.Tier("empty", lambda: [], needs=()), {}, time.monotonic() + 60)
         self.assertEqual(outcome.count.failures, ["ran no test"])
 
+    def test_a_tier_of_steps_that_are_alike_fails_when_one_ran_less(self):
+        def step(name, passed):
+            line = f"test result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; 0 filtered out"
+            return Step(name, (sys.executable, "-c", f"print({line!r})"), Cargo)
+
+        for passed, failed in ((3, 0), (2, 1)):
+            tier = tiers.Tier("t", lambda passed=passed: [step("a", 3), step("b", passed)], needs=(), alike=True)
+            outcome, _ = quiet(tiers.run, tier, {}, time.monotonic() + 60)
+            self.assertEqual(outcome.count.failed, failed)
+
+    def test_a_step_has_its_own_environment(self):
+        code = "import os; exit(0 if os.environ['CRONMILL_OF_THE_STEP'] == 'x' else 1)"
+        step = Step("step", (sys.executable, "-c", code), environment=(("CRONMILL_OF_THE_STEP", "x"),))
+        self.assertEqual(quiet(execute.run, step, 30)[0], Count(passed=1))
+
     def test_a_tier_without_its_tool_is_skipped_with_the_reason(self):
         lacking = machine.Found(machine.TOOLS["go"], "1.19", False)
         tier = tiers.Tier("peers", lambda: self.fail("must not run"), needs=("go",))

@@ -122,6 +122,8 @@ class Step:
     argv: tuple
     reader: type = Check
     cwd: str = "."
+    # Pairs of name and value, beyond what every command gets.
+    environment: tuple = ()
 
 
 def run(step, limit_s, environment=None):
@@ -130,7 +132,7 @@ def run(step, limit_s, environment=None):
     reader = step.reader()
     start = time.monotonic()
     try:
-        code = _stream(step, limit_s, reader, environment)
+        code = _stream(step, limit_s, reader, {**(environment or {}), **dict(step.environment)})
     except FileNotFoundError as problem:
         reader.count.fail(f"{step.name}: {problem}")
         return reader.count
@@ -154,7 +156,7 @@ def _stream(step, limit_s, reader, environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, **environment},
     )
     end = time.monotonic() + limit_s
     try:

@@ -31,6 +31,8 @@ class Tier:
     steps: object  # A function without arguments that returns the steps.
     needs: tuple = RUST
     limit_s: int = 1500
+    # Every step runs the same tests, so each must count as many and skip none.
+    alike: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,24 @@ def runner():
 
 
 def peers():
-    for module in sorted((ROOT / "tests").glob("*/go.mod")):
+    for module in sorted([*(ROOT / "tests").glob("*/go.mod"), *(ROOT / "examples").glob("*/go.mod")]):
         name = module.parent.name
         yield Step(f"{name}: format", ("sh", "-c", 'test -z "$(gofmt -l . | tee /dev/stderr)"'), cwd=module.parent)
         yield Step(f"{name}: vet", ("go", "vet", "./..."), cwd=module.parent)
         if list(module.parent.glob("*_test.go")):
             yield Step(f"{name}: tests", ("go", "test", "-json", "./..."), Go, cwd=module.parent)
+
+
+# Sorts of Redis besides the plain one, and how many tests at once: a cluster or a Sentinel is mostly waited for.
+VARIANTS = {"tls": 2, "acl": 2, "valkey": 2, "cluster": 8, "sentinel": 8}
+
+
+def variants():
+    """The tier `redis` again on each other sort of Redis, with the plain one to compare with."""
+    yield target_step("redis")
+    for name, threads in VARIANTS.items():
+        environment = (("CRONMILL_TEST_REDIS", name), ("RUST_TEST_THREADS", str(threads)))
+        yield Step(f"redis on {name}", target_step("redis").argv, Cargo, environment=environment)
 
 
 # Test targets that contact nothing; they run in the tier `unit`.
@@ -95,6 +109,7 @@ OWN = (
     Tier("unit", unit),
     Tier("features", features),
     Tier("peers", peers, needs=("go",), limit_s=900),
+    Tier("variants", variants, needs=(*RUST, *REDIS, "openssl", "python3"), limit_s=1800, alike=True),
 )
 
 SETTINGS = {
@@ -104,8 +119,9 @@ SETTINGS = {
     "docs": Target(needs=(*REDIS, "go", "python3")),
     "figures": Target(needs=(*REDIS, "python3")),
     "firing": Target(needs=(*REDIS, "go", "faketime")),
-    "handlers": Target(needs=(*REDIS, "sqlite3", "python3")),
+    "handlers": Target(needs=(*REDIS, "sqlite3", "python3", "openssl")),
     "interop": Target(needs=(*REDIS, "go")),
+    "links": Target(needs=(*REDIS, "openssl", "faketime", "python3")),
     "schedule": Target(needs=("go",)),
     "support": Target(needs=(*REDIS, "openssl")),
 }
@@ -155,13 +171,17 @@ def run(tier, tools, end):
         outcome.why = f"skipped: {'; '.join(lacking)}"
         print(outcome.why, flush=True)
         return outcome
+    counts = {}
     start = time.monotonic()
     limit = min(start + tier.limit_s, end)
     for step in tier.steps():
         if limit <= time.monotonic():
             outcome.count.fail(f"{step.name}: not started, no time left")
             continue
-        outcome.count.add(execute.run(step, limit - time.monotonic(), environment()))
+        counts[step.name] = execute.run(step, limit - time.monotonic(), environment())
+        outcome.count.add(counts[step.name])
+    if tier.alike and len({(count.total(), count.skipped > 0) for count in counts.values()}) > 1:
+        outcome.count.fail(f"not the same tests: { {name: count.total() for name, count in counts.items()} }")
     if outcome.count.total() == 0:
         outcome.count.fail("ran no test")
     outcome.seconds = time.monotonic() - start

@@ -12,13 +12,18 @@ pub mod http;
 pub mod peers;
 pub mod process;
 pub mod proxy;
+pub mod redis_cluster;
+pub mod redis_sentinel;
 pub mod redis_server;
+pub mod redis_variant;
 pub mod tls;
 pub mod wait;
 
 pub use peers::Peers;
 pub use process::Process;
 pub use proxy::{Fault, Proxy};
+pub use redis_cluster::Cluster;
+pub use redis_sentinel::Sentinels;
 pub use redis_server::RedisServer;
 pub use wait::{eventually, until, until_blocking};
 

@@ -110,6 +110,11 @@ impl Peers {
         self.run("bench", flags, "").into_iter().next().expect("it prints one line")
     }
 
+    /// Another benchmark of ours with asynq, `bench-groups` or `bench-unique`.
+    pub fn bench_of(&self, what: &str, flags: &[&str]) -> Value {
+        self.run(what, flags, "").into_iter().next().expect("it prints one line")
+    }
+
     fn run(&self, command: &str, arguments: &[&str], input: &str) -> Vec<Value> {
         let mut program = Command::new(peers());
         program.args([command, "--redis", &self.redis]).args(arguments);

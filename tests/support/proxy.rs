@@ -1,7 +1,7 @@
 //! A TCP proxy in front of Redis that breaks what passes through it.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ struct Rules {
 
 struct Shared {
     rules: Mutex<Rules>,
+    /// Where new connections lead.
+    target: AtomicU16,
     cuts: AtomicUsize,
     accepted: AtomicUsize,
     /// Changes when every open connection is to be cut.
@@ -106,11 +108,12 @@ impl Proxy {
         let address = listener.local_addr().expect("bound above");
         let shared = Arc::new(Shared {
             rules: Mutex::default(),
+            target: AtomicU16::new(port),
             cuts: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
             generation: watch::Sender::new(0),
         });
-        let accepting = tokio::spawn(accept(listener, port, Arc::clone(&shared)));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { address, shared, accepting }
     }
 
@@ -122,6 +125,11 @@ impl Proxy {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Leads new connections to another port. Those there are go on as they do.
+    pub fn lead_to(&self, port: u16) {
+        self.shared.target.store(port, Ordering::SeqCst);
     }
 
     /// Adds a fault to those that wait to happen.
@@ -167,14 +175,15 @@ impl Drop for Proxy {
 }
 
 /// Takes connections until aborted; the set of their tasks dies with it.
-async fn accept(listener: TcpListener, port: u16, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         if shared.rules().refusing {
             continue;
         }
         shared.accepted.fetch_add(1, Ordering::SeqCst);
-        connections.spawn(serve(client, port, Arc::clone(&shared)));
+        let target = shared.target.load(Ordering::SeqCst);
+        connections.spawn(serve(client, target, Arc::clone(&shared)));
         while connections.try_join_next().is_some() {}
     }
 }

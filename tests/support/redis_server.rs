@@ -4,12 +4,16 @@ use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cronmill::broker::Endpoint;
 use tempfile::TempDir;
 
-use super::process::Process;
+use super::process::{self, Process};
+use super::redis_cluster::{self, Cluster};
+use super::redis_sentinel::Sentinel;
+use super::redis_variant::{self, Variant};
 use super::tls::Certificates;
 use super::wait::until_blocking;
 
@@ -17,16 +21,34 @@ use super::wait::until_blocking;
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// What a server is started with. [`RedisServer::start`] takes none of it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Options {
+    variant: Variant,
     password: Option<String>,
     users: Vec<String>,
     config: Vec<(String, String)>,
     tls: bool,
+    certificates: Option<Arc<Certificates>>,
     durable: bool,
+    clock_off_s: i64,
 }
 
 impl Options {
+    /// One Redis of the installed version, whatever sort this run of the tests is about.
+    pub fn plain() -> Self {
+        let variant = Variant::Plain;
+        Self {
+            variant,
+            password: None,
+            users: Vec::new(),
+            config: Vec::new(),
+            tls: false,
+            certificates: None,
+            durable: false,
+            clock_off_s: 0,
+        }
+    }
+
     /// Demands this password of the default user.
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
@@ -51,27 +73,62 @@ impl Options {
         self
     }
 
+    /// Listens for TLS too, with certificates that it shares with others.
+    pub fn tls_with(mut self, certificates: &Arc<Certificates>) -> Self {
+        self.certificates = Some(Arc::clone(certificates));
+        self.tls()
+    }
+
+    /// A Valkey whose clock is that many seconds ahead. The installed Redis does not start with such a clock.
+    pub fn clock_off(mut self, seconds: i64) -> Self {
+        (self.variant, self.clock_off_s) = (Variant::Valkey, seconds);
+        self
+    }
+
     /// Keeps its data through a kill and a new start: every write is on disk before its reply.
     pub fn durable(mut self) -> Self {
         self.durable = true;
         self
     }
 
-    /// Starts the server and waits until it accepts connections.
+    /// Starts the server, with what this run's variant puts around it, and waits until it accepts connections.
     pub fn start(self) -> RedisServer {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let certificates = self.tls.then(|| Certificates::create(dir.path()));
-        let mut server =
-            RedisServer { options: self, dir, certificates, port: 0, tls_port: 0, process: None };
+        match self.variant {
+            Variant::Plain | Variant::Valkey => self.start_one(),
+            Variant::Tls => self.tls().start_one(),
+            Variant::Acl => {
+                let (name, password, rules) = redis_variant::least_user();
+                self.user(&name, &password, &rules).start_one()
+            }
+            Variant::Cluster => Cluster::of(&self, 3).into_one(),
+            Variant::Sentinel => {
+                let mut server = self.start_one();
+                server.with = With::Sentinel(Sentinel::of(&[&server], 1));
+                server
+            }
+        }
+    }
+
+    fn start_one(self) -> RedisServer {
+        let mut server = self.prepare();
         // Between finding a free port and taking it somebody else may take it.
         for _ in 0..20 {
-            server.port = free_port();
-            server.tls_port = if server.certificates.is_some() { free_port() } else { 0 };
+            server.choose_ports();
             if server.launch() {
                 return server;
             }
         }
         panic!("redis-server found no port to listen on");
+    }
+
+    /// A server that does not run yet and has no port.
+    pub(super) fn prepare(self) -> RedisServer {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let shared = self.certificates.clone();
+        let own = || Arc::new(Certificates::create(dir.path()));
+        let certificates = self.tls.then(|| shared.unwrap_or_else(own));
+        let with = With::Nothing;
+        RedisServer { options: self, dir, certificates, port: 0, tls_port: 0, process: None, with }
     }
 }
 
@@ -79,26 +136,41 @@ impl Options {
 pub struct RedisServer {
     options: Options,
     dir: TempDir,
-    certificates: Option<Certificates>,
+    certificates: Option<Arc<Certificates>>,
     port: u16,
     tls_port: u16,
     process: Option<Process>,
+    with: With,
+}
+
+/// What is started around a server.
+pub(super) enum With {
+    Nothing,
+    /// The other masters of a cluster.
+    Nodes(Vec<RedisServer>),
+    /// A Sentinel that names it.
+    Sentinel(Sentinel),
 }
 
 impl RedisServer {
-    /// A plain server: no password, nothing on disk.
+    /// A server as this run's variant says: plain, with no password and nothing on disk, if it says nothing.
     pub fn start() -> Self {
-        Options::default().start()
+        Self::options().start()
     }
 
     /// Options to start another sort of server with.
     pub fn options() -> Options {
-        Options::default()
+        Options { variant: Variant::of_this_run(), ..Options::plain() }
     }
 
     /// Its port for plain connections.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its port for TLS, 0 without.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
     }
 
     /// Its process id.
@@ -109,15 +181,34 @@ impl RedisServer {
         self.running().pid()
     }
 
-    /// `redis://127.0.0.1:PORT/0`, with the default user's password if there is one.
+    /// The URL for it: `redis://127.0.0.1:PORT/0`, with the default user's password if there is one, or what the
+    /// variant takes.
     pub fn url(&self) -> String {
+        match (&self.with, self.options.variant) {
+            (With::Nodes(others), _) => Cluster::url_of([self].into_iter().chain(others)),
+            (With::Sentinel(sentinel), _) => sentinel.url(),
+            (With::Nothing, Variant::Tls) => self.tls_url(),
+            (With::Nothing, Variant::Acl) => {
+                let (name, password, _) = redis_variant::least_user();
+                self.url_as(&name, &password)
+            }
+            (With::Nothing, _) => self.plain_url(),
+        }
+    }
+
+    /// The URL for it alone, in any variant.
+    pub fn plain_url(&self) -> String {
         let password = self.options.password.as_ref().map(|text| format!(":{text}@")).unwrap_or_default();
         format!("redis://{password}127.0.0.1:{}/0", self.port)
     }
 
     /// [`RedisServer::url`] as our broker takes it.
     pub fn endpoint(&self) -> Endpoint {
-        self.url().parse().expect("a valid URL")
+        let endpoint: Endpoint = self.url().parse().expect("a valid URL");
+        match endpoint.is_tls() {
+            true => endpoint.with_authority(self.authority()).expect("a readable file"),
+            false => endpoint,
+        }
     }
 
     /// The URL for a named user.
@@ -151,8 +242,26 @@ impl RedisServer {
 
     /// [`RedisServer::cli`] for answers that are not text.
     pub fn cli_bytes<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Vec<u8> {
+        let arguments: Vec<_> = arguments.into_iter().collect();
+        let socket = self.socket();
+        let here = ["-s", socket.to_str().expect("a path of ours")];
+        let With::Nodes(others) = &self.with else { return self.ask(&here, &arguments) };
+        let first = arguments[0].as_ref().to_string_lossy().to_uppercase();
+        let is_keyless_script =
+            first == "EVAL" && arguments.get(2).is_some_and(|count| count.as_ref() == "0");
+        if !is_keyless_script && !redis_cluster::OF_EACH_NODE.contains(&first.as_str()) {
+            return self.ask(&["-c", "-p", &self.port.to_string()], &arguments);
+        }
+        let answers = [self].into_iter().chain(others).map(|node| {
+            let socket = node.socket();
+            node.ask(&["-s", socket.to_str().expect("a path of ours")], &arguments)
+        });
+        redis_cluster::one_of(answers.collect())
+    }
+
+    fn ask<A: AsRef<OsStr>>(&self, to: &[&str], arguments: &[A]) -> Vec<u8> {
         let mut command = Command::new("redis-cli");
-        command.args(["-e", "-s"]).arg(self.socket()).args(arguments);
+        command.arg("-e").args(to).args(arguments);
         if let Some(password) = &self.options.password {
             command.env("REDISCLI_AUTH", password);
         }
@@ -177,11 +286,18 @@ impl RedisServer {
     }
 
     /// A number from `INFO`, such as `total_commands_processed`.
+    ///
+    /// Of several servers, their sum.
     pub fn info(&self, field: &str) -> u64 {
         let prefix = format!("{field}:");
-        let line = self.cli_lines(["INFO", "everything"]).into_iter().find(|line| line.starts_with(&prefix));
-        let line = line.unwrap_or_else(|| panic!("INFO has no field {field}"));
-        line[prefix.len()..].trim().parse().unwrap_or_else(|cause| panic!("{line}: {cause}"))
+        let lines = self.cli_lines(["INFO", "everything"]);
+        let number = |line: &String| {
+            let text = line.strip_prefix(&prefix)?.trim();
+            Some(text.parse::<u64>().unwrap_or_else(|cause| panic!("{line}: {cause}")))
+        };
+        let numbers: Vec<u64> = lines.iter().filter_map(number).collect();
+        assert!(!numbers.is_empty(), "INFO has no field {field}");
+        numbers.iter().sum()
     }
 
     /// Kills it without warning. Only a durable server still has its data when it starts again.
@@ -214,8 +330,26 @@ impl RedisServer {
         self.dir.path().join("redis.sock")
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(super) fn surround(&mut self, with: With) {
+        self.with = with;
+    }
+
+    pub(super) fn choose_ports(&mut self) {
+        self.port = free_port();
+        self.tls_port = if self.certificates.is_some() { free_port() } else { 0 };
+    }
+
+    pub(super) fn set_config(&mut self, directive: &str, value: &str) {
+        self.options.config.retain(|(name, _)| name != directive);
+        self.options.config.push((directive.to_owned(), value.to_owned()));
+    }
+
     /// Starts the process; false when it could not listen.
-    fn launch(&mut self) -> bool {
+    pub(super) fn launch(&mut self) -> bool {
         let mut process = Process::start("redis-server", &mut self.command());
         let mut ready = false;
         until_blocking(START_LIMIT, "redis-server is ready", || {
@@ -229,7 +363,12 @@ impl RedisServer {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(redis_variant::program(self.options.variant));
+        if self.options.clock_off_s != 0 {
+            command
+                .env("LD_PRELOAD", process::faketime())
+                .env("FAKETIME", format!("{:+}s", self.options.clock_off_s));
+        }
         let mut set = |directive: &str, value: &str| {
             command.arg(format!("--{directive}")).args(value.split(' '));
         };
@@ -250,16 +389,16 @@ impl RedisServer {
         command.arg("--dir").arg(self.dir.path()).arg("--unixsocket").arg(self.socket());
         if let Some(certificates) = &self.certificates {
             command.args(["--tls-port", &self.tls_port.to_string(), "--tls-auth-clients", "no"]);
-            command.arg("--tls-cert-file").arg(&certificates.certificate);
-            command.arg("--tls-key-file").arg(&certificates.key);
-            command.arg("--tls-ca-cert-file").arg(&certificates.authority);
+            for (directive, file) in certificates.directives() {
+                command.arg(format!("--{directive}")).arg(file);
+            }
         }
         command
     }
 }
 
 /// A port nobody listens on at this moment.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("bound above").port()
 }

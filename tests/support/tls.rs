@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+
+use tempfile::TempDir;
 
 /// A certificate for `localhost` and `127.0.0.1`, its key, and the authority that signed it; PEM files.
 pub struct Certificates {
@@ -11,9 +14,27 @@ pub struct Certificates {
     pub key: PathBuf,
     /// The authority's certificate: what a client must trust.
     pub authority: PathBuf,
+    /// Where they lie, if that is a folder of their own.
+    _folder: Option<TempDir>,
 }
 
 impl Certificates {
+    /// Makes them anew in a folder of their own, for several servers.
+    pub fn shared() -> Arc<Self> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let made = Self::create(folder.path());
+        Arc::new(Self { _folder: Some(folder), ..made })
+    }
+
+    /// The directives with which a server uses them.
+    pub fn directives(&self) -> [(&'static str, &Path); 3] {
+        [
+            ("tls-cert-file", &self.certificate),
+            ("tls-key-file", &self.key),
+            ("tls-ca-cert-file", &self.authority),
+        ]
+    }
+
     /// Makes them anew in a folder; they hold for one day.
     pub fn create(folder: &Path) -> Self {
         let authority = folder.join("authority.pem");
@@ -40,7 +61,7 @@ impl Certificates {
             command.arg("-in").arg(&request).arg("-CA").arg(&authority).arg("-CAkey").arg(&authority_key);
             command.arg("-extfile").arg(&extensions).arg("-out").arg(&certificate);
         });
-        Self { certificate, key, authority }
+        Self { certificate, key, authority, _folder: None }
     }
 }
 

@@ -346,7 +346,9 @@ async fn a_stale_owner_is_refused_and_its_handler_told() {
     };
     let worker = Worker::start(builder(&broker, &q).lease(Duration::from_secs(3)), handler);
     until("it runs", || worker.stats.running() == 1).await;
-    let _: () = redis.run(&["HSET", "asynq:{q}:t:1", "cronmill_owner", "somebody:1:else"]);
+    let held: String = redis.run(&["HGET", "asynq:{q}:t:1", "cronmill_lease"]);
+    let (end, _) = held.split_once(' ').expect("a lease of ours");
+    let _: () = redis.run(&["HSET", "asynq:{q}:t:1", "cronmill_lease", &format!("{end} somebody:1:else")]);
     until("its result is discarded", || worker.stats.lost() == 1).await;
     worker.stop().await;
     assert_eq!(reasons.all(), [CancelReason::LeaseLost]);
@@ -380,7 +382,7 @@ async fn a_finish_of_a_task_that_was_taken_away_is_discarded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cancelled_task_fails_and_is_retried() {
+async fn a_cancelled_task_fails_and_is_retried_where_the_worker_is_told_so() {
     let (redis, q) = (RedisServer::start(), queue("q"));
     let broker = redis.broker().await;
     for id in ["stubborn", "obedient", "skips"] {
@@ -399,7 +401,8 @@ async fn a_cancelled_task_fails_and_is_retried() {
             _ => std::future::pending().await,
         }
     };
-    let settings = builder(&broker, &q).concurrency(3).cancel_grace(Duration::from_millis(50));
+    let settings =
+        builder(&broker, &q).concurrency(3).cancel_grace(Duration::from_millis(50)).retry_cancelled(true);
     let worker = Worker::start(settings, handler);
     until("all run", || worker.stats.running() == 3).await;
     until("all have ended", || {

@@ -88,8 +88,7 @@ pub(crate) async fn enqueue(broker: &Broker, message: Message) {
 
 /// Enqueues tasks `0` to `n - 1`.
 pub(crate) async fn enqueue_many(broker: &Broker, queue: &QueueName, n: usize) {
-    let tasks: Vec<_> =
-        (0..n).map(|i| NewTask { message: message(queue, &i.to_string()), due: None }).collect();
+    let tasks: Vec<_> = (0..n).map(|i| NewTask::new(message(queue, &i.to_string()), None)).collect();
     for verdict in broker.enqueue_batch(&tasks).await {
         verdict.expect("stored");
     }

@@ -150,9 +150,8 @@ async fn many_due_at_once_do_not_wait_for_the_next_look() {
     let (redis, q) = (RedisServer::start(), queue("q"));
     let broker = redis.broker().await;
     let at = broker.now() + SignedDuration::from_millis(500);
-    let tasks: Vec<_> = (0..5000)
-        .map(|i| cronmill::broker::NewTask { message: message(&q, &i.to_string()), due: Some(at) })
-        .collect();
+    let tasks: Vec<_> =
+        (0..5000).map(|i| cronmill::broker::NewTask::new(message(&q, &i.to_string()), Some(at))).collect();
     for verdict in broker.enqueue_batch(&tasks).await {
         verdict.expect("stored");
     }

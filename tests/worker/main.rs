@@ -4,10 +4,13 @@
 pub mod support;
 
 mod attempts;
+mod cancelling;
 mod drain;
 mod fixture;
+mod groups;
 mod keeping;
 mod outage;
+mod postponing;
 mod producing;
 mod redis;
 mod selection;

@@ -1,6 +1,6 @@
 -- clean_queue: delete what is past its time, repair what is stranded, lift a pause that is over.
 -- KEYS[1] zset completed   KEYS[2] zset archived   KEYS[3] list active   KEYS[4] zset lease
--- KEYS[5] string paused   KEYS[6] hash pause note   KEYS[7] hash dropped
+-- KEYS[5] string paused   KEYS[6] hash pause note   KEYS[7] zset locks   KEYS[8] hash dropped
 -- ARGV[1] string task-key prefix   ARGV[2] int tasks at most per step   ARGV[3] int archived tasks kept
 -- ARGV[4] int archived age kept, s   ARGV[5] int place in active to look from   ARGV[6] int grace for the stranded, s
 -- Returns: array: completed deleted, archived deleted for their age, archived deleted for their number,
@@ -11,7 +11,7 @@ local most = tonumber(ARGV[2])
 local function delete(zset, ids)
   for _, id in ipairs(ids) do
     local task = ARGV[1] .. id
-    unlock(redis.call('HGET', task, 'unique_key'), id)
+    unlock(redis.call('HGET', task, 'unique_key'), id, KEYS[7])
     redis.call('UNLINK', task)
   end
   if #ids > 0 then redis.call('ZREM', zset, unpack(ids)) end
@@ -26,8 +26,8 @@ local many = 0
 if over > 0 and old < most then
   many = delete(KEYS[2], redis.call('ZRANGE', KEYS[2], 0, math.min(over, most - old) - 1))
 end
-if old > 0 then redis.call('HINCRBY', KEYS[7], 'age', old) end
-if many > 0 then redis.call('HINCRBY', KEYS[7], 'number', many) end
+if old > 0 then redis.call('HINCRBY', KEYS[8], 'age', old) end
+if many > 0 then redis.call('HINCRBY', KEYS[8], 'number', many) end
 
 -- An id in active without a lease is what another program's interrupted step leaves. Give it a lease, and
 -- it comes back like any other task whose worker died.
@@ -39,7 +39,7 @@ for _, id in ipairs(ids) do
     redis.call('ZREM', KEYS[4], id)
     stranded = stranded + 1
   elseif not redis.call('ZSCORE', KEYS[4], id) then
-    redis.call('HDEL', ARGV[1] .. id, 'cronmill_owner', 'cronmill_lease')
+    redis.call('HDEL', ARGV[1] .. id, 'cronmill_lease')
     redis.call('ZADD', KEYS[4], now + tonumber(ARGV[6]), id)
     stranded = stranded + 1
   end

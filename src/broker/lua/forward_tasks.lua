@@ -1,5 +1,5 @@
 -- forward_tasks: move tasks whose time has come to pending, or to their group.
--- KEYS[1] zset scheduled or retry   KEYS[2] list pending   KEYS[3] set groups
+-- KEYS[1] zset scheduled or retry   KEYS[2] list pending   KEYS[3] set groups   KEYS[4] zset locks
 -- ARGV[1] string task-key prefix   ARGV[2] string group-key prefix   ARGV[3] int tasks at most
 -- Returns: array: tasks moved, 1 when more are due, Unix s of the next one not yet due or ''
 local clock = redis.call('TIME')
@@ -8,8 +8,9 @@ local ids = redis.call('ZRANGE', KEYS[1], '-inf', clock[1], 'BYSCORE', 'LIMIT', 
 local moved = 0
 for _, id in ipairs(ids) do
   local task = ARGV[1] .. id
-  local field = redis.call('HMGET', task, 'msg', 'group', 'cronmill_revoked')
+  local field = redis.call('HMGET', task, 'msg', 'group', 'cronmill_revoked', 'unique_key', 'cronmill_lock')
   if not field[1] or field[3] then
+    unlock(field[4], id, KEYS[4])
     redis.call('UNLINK', task)
   elseif field[2] and field[2] ~= '' then
     redis.call('ZADD', ARGV[2] .. field[2], clock[1], id)
@@ -21,6 +22,8 @@ for _, id in ipairs(ids) do
     redis.call('HSET', task, 'state', 'pending', 'pending_since', now_ns)
     moved = moved + 1
   end
+  -- Another program's lock: from now on it is kept while the task lives.
+  if field[4] and not field[5] and not field[3] then redis.call('ZADD', KEYS[4], 'NX', clock[1], id) end
 end
 if #ids > 0 then redis.call('ZREM', KEYS[1], unpack(ids)) end
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')

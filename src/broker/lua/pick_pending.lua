@@ -27,7 +27,7 @@ for _, place in ipairs(places) do
 end
 for _, id in ipairs(ids) do
   local task = ARGV[1] .. id
-  local lock = ARGV[2] == 'delete' and lock_of(task, redis.call('HGET', task, 'unique_key'), ARGV[6])
+  local lock = lock_of(task, redis.call('HGET', task, 'unique_key'), ARGV[6])
   settle(ARGV[2], task, id, lock, ARGV[3])
 end
 return {#ids, gone}

@@ -24,7 +24,7 @@ for i = 1, #found do
     table.insert(kept, 1, id)
   else
     ids[#ids + 1] = id
-    locks[#ids] = verb == 'delete' and lock_of(ARGV[1] .. id, field[2], ARGV[7])
+    locks[#ids] = verb ~= 'run' and lock_of(ARGV[1] .. id, field[2], ARGV[7])
   end
 end
 if #ids + #gone == 0 then return {0, 0, 0} end

@@ -13,7 +13,8 @@ use crate::cli::exit::Failure;
 /// Flags that name a Redis.
 #[derive(Args, Clone, Debug)]
 pub struct RedisArgs {
-    /// The Redis: redis://[user:password@]host[:port][/db], rediss:// for TLS, unix:///path.
+    /// The Redis: redis://[user:password@]host[:port][/db], rediss:// for TLS, unix:///path,
+    /// redis-sentinel://host:port,…?master=name, redis-cluster://host:port,….
     ///
     /// Everybody on this machine can read a program's flags, so put a URL with a password into the
     /// environment.
@@ -26,7 +27,7 @@ pub struct RedisArgs {
         value_parser = secret
     )]
     redis_url: SecretString,
-    /// PEM file of the certificate authorities to trust for rediss://, instead of the public ones.
+    /// PEM file of the certificate authorities to trust for URLs with TLS, instead of the public ones.
     #[arg(long, env = "CRONMILL_REDIS_CA", value_name = "FILE")]
     redis_ca: Option<PathBuf>,
 }
@@ -53,8 +54,8 @@ pub(in crate::cli) fn endpoint(
     let endpoint = url.parse::<Endpoint>().map_err(|error| Failure::usage(error).context(source))?;
     let Some(file) = authority else { return Ok(endpoint) };
     // Ignoring it would leave somebody who asked for TLS without.
-    if !url.starts_with("rediss:") {
-        let problem = "--redis-ca or CRONMILL_REDIS_CA needs a URL that begins with rediss://";
+    if !endpoint.is_tls() {
+        let problem = "--redis-ca or CRONMILL_REDIS_CA needs a URL for TLS: rediss://, rediss-sentinel:// or rediss-cluster://";
         return Err(Failure::Usage(Error::msg(problem)));
     }
     let trusting = endpoint.with_authority(file);

@@ -40,5 +40,8 @@ async fn enqueue(broker: &Broker, entry: &Entry) -> Result<String, Failure> {
     match broker.enqueue(&message, None).await? {
         Enqueued::Stored => Ok(message.id),
         Enqueued::Conflict => Err(Failure::negative(format!("task {} is there already", message.id))),
+        Enqueued::Duplicate { holder } => {
+            Err(Failure::negative(format!("task {holder} is unique and has not ended; nothing was enqueued")))
+        }
     }
 }

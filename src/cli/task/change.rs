@@ -96,6 +96,9 @@ async fn reschedule(broker: &Broker, queue: &QueueName, id: &str, due: Timestamp
         Rescheduled::Active => Err(Failure::negative(format!(
             "task {id} is active: a worker runs it, so it was not rescheduled; cancel it first"
         ))),
+        Rescheduled::Locked(holder) => Err(Failure::negative(format!(
+            "task {id} is unique, and task {holder} took its place since; it would run twice, so nothing changed"
+        ))),
         Rescheduled::Absent => Err(no_such_task(broker, queue, id).await?),
     }
 }

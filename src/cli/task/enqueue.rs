@@ -49,12 +49,25 @@ pub(in crate::cli) struct EnqueueArgs {
     /// A header for the handler; may be given several times.
     #[arg(long = "header", value_name = "NAME=VALUE")]
     headers: Vec<HeaderArg>,
+    /// Refuse it while another task of its type and payload has not ended; the lock holds so long at least, and
+    /// longer while workers keep the queue. As in 90s 5m 2h 7d. [default: not unique]
+    #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
+    unique: Option<Duration>,
+    /// Put it into this group of its queue, which a worker with an aggregator makes one task of.
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
     /// Start it at this time, RFC 3339; at once when that has passed. [default: now]
     #[arg(long, value_name = "TIME", value_parser = parse_timestamp, conflicts_with = "after")]
     at: Option<Timestamp>,
     /// Start it so long from now, as in 90s 5m 2h 7d.
     #[arg(long = "in", id = "after", value_name = "DURATION", value_parser = parse_duration)]
     after: Option<Duration>,
+    /// Archive it unless a worker has begun it by this time, RFC 3339. [default: it waits for ever]
+    #[arg(long, value_name = "TIME", value_parser = parse_timestamp, conflicts_with = "expires_in")]
+    expires_at: Option<Timestamp>,
+    /// The same, so long from now, as in 90s 5m 2h 7d.
+    #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
+    expires_in: Option<Duration>,
     #[command(flatten, next_help_heading = "Connection")]
     connection: ConnectionArgs,
 }
@@ -153,11 +166,23 @@ impl EnqueueArgs {
         if let Some(id) = self.id {
             task = task.id(id);
         }
+        if let Some(at_most) = self.unique {
+            task = task.unique(at_most);
+        }
+        if let Some(group) = self.group {
+            task = task.group(group);
+        }
         if let Some(timeout) = self.timeout {
             task = task.timeout(timeout);
         }
         if let Some(deadline) = self.deadline {
             task = task.deadline(deadline.seen_at(now));
+        }
+        if let Some(time) = self.expires_at {
+            task = task.expires_at(time);
+        }
+        if let Some(time) = self.expires_in {
+            task = task.expires_in(time);
         }
         match (self.at, self.after) {
             (Some(at), _) => task.at(at),
@@ -169,7 +194,7 @@ impl EnqueueArgs {
 
 fn refusal(error: EnqueueError) -> Failure {
     match &error {
-        EnqueueError::Conflict { .. } => Failure::negative(error),
+        EnqueueError::Conflict { .. } | EnqueueError::Duplicate { .. } => Failure::negative(error),
         EnqueueError::Broker { source, .. } if !is_users_to_mend(source) => Failure::failed(error),
         _ => Failure::usage(error),
     }

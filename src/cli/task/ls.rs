@@ -26,11 +26,11 @@ pub(in crate::cli) struct LsArgs {
     /// The queue.
     #[arg(short, long, value_name = "QUEUE")]
     queue: QueueName,
-    /// Only tasks in this state; aggregating ones with their --group. [default: one after the other]
+    /// Only tasks in this state. [default: one after the other, without those in groups]
     #[arg(short, long, value_name = "STATE", value_parser = states())]
     state: Option<State>,
-    /// The group whose aggregating tasks to list.
-    #[arg(short, long, value_name = "GROUP", requires = "state")]
+    /// Only the tasks that wait in this group of the queue, the first to join first.
+    #[arg(short, long, value_name = "NAME")]
     group: Option<String>,
     /// Tasks on a page, 1 to 1000.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -50,17 +50,17 @@ pub(in crate::cli) struct LsArgs {
 
 impl LsArgs {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        self.check()?;
+        let state = self.wanted_state()?;
         let broker = self.connection.connect().await?;
         require_queue(&broker, &self.queue).await?;
-        let (views, next) = self.read(&broker).await?;
+        let (views, next) = self.read(&broker, state).await?;
         let tasks: Vec<_> = views.into_iter().map(|view| Task::new(view, CONTENT_BYTES_MAX)).collect();
         let place = if self.after.is_some() {
             "after that place".to_owned()
         } else {
             format!("on page {}", self.page)
         };
-        let nothing = match self.state {
+        let nothing = match state {
             Some(state) => format!("no {state} task {place} of queue {}", self.queue),
             None => format!("no task {place} of queue {}", self.queue),
         };
@@ -72,37 +72,47 @@ impl LsArgs {
         Ok(())
     }
 
-    fn check(&self) -> Result<(), Failure> {
-        let problem = match (self.state, &self.group, &self.after) {
-            (Some(State::Aggregating), None, _) => "--state aggregating needs the --group",
-            (Some(state), Some(_), _) if state != State::Aggregating => "--group is for --state aggregating",
-            (Some(State::Active | State::Pending), _, Some(_)) => {
-                "--after is for states that are kept by time, not active or pending; take --page"
-            }
-            _ => return Ok(()),
-        };
-        Err(Failure::Usage(anyhow::Error::msg(problem)))
-    }
-
     /// A page, and where to go on in a list whose places stay.
-    async fn read(&self, broker: &Broker) -> Result<(Vec<TaskView>, Option<TaskCursor>), BrokerError> {
+    async fn read(
+        &self,
+        broker: &Broker,
+        state: Option<State>,
+    ) -> Result<(Vec<TaskView>, Option<TaskCursor>), BrokerError> {
         let limit = usize::from(self.limit);
         let page = Page { offset: (self.page as usize - 1).saturating_mul(limit), limit };
-        match self.state {
+        match state {
             None => Ok((one_after_the_other(broker, &self.queue, page).await?, None)),
-            Some(State::Aggregating) => {
-                let (group, after) = (self.group.as_deref(), self.after.as_ref());
-                broker.tasks_after(&self.queue, State::Aggregating, group, after, limit).await
-            }
             Some(state) if self.after.is_some() => {
-                broker.tasks_after(&self.queue, state, None, self.after.as_ref(), limit).await
+                let (group, after) = (self.group.as_deref(), self.after.as_ref());
+                broker.tasks_after(&self.queue, state, group, after, limit).await
             }
             Some(state) => {
-                let views = broker.tasks(&self.queue, state, page).await?;
+                let views = match &self.group {
+                    Some(group) => broker.group_tasks(&self.queue, group, page).await?,
+                    None => broker.tasks(&self.queue, state, page).await?,
+                };
                 let next = views.last().filter(|_| views.len() == limit).and_then(TaskCursor::after);
                 Ok((views, next))
             }
         }
+    }
+
+    /// A group's tasks are aggregating, and aggregating tasks are listed by group.
+    fn wanted_state(&self) -> Result<Option<State>, Failure> {
+        let problem = match (self.state, &self.group) {
+            (Some(State::Aggregating), None) => {
+                "--state aggregating needs a --group (cronmill queue groups lists them)".to_owned()
+            }
+            (Some(state), Some(_)) if state != State::Aggregating => {
+                format!("tasks in a group are aggregating, not {state}: leave out --state or --group")
+            }
+            (Some(State::Active | State::Pending), None) if self.after.is_some() => {
+                "--after is for states that are kept by time, not active or pending; take --page".to_owned()
+            }
+            (state, None) => return Ok(state),
+            (_, Some(_)) => return Ok(Some(State::Aggregating)),
+        };
+        Err(Failure::Usage(anyhow::Error::msg(problem)))
     }
 }
 
@@ -184,7 +194,11 @@ fn detail(task: &Task, now: Timestamp) -> String {
             Some(owner) => format!("on {}", owner.rsplit_once(':').map_or(owner, |(place, _)| place)),
             None => "-".to_owned(),
         },
-        State::Pending | State::Aggregating => match task.pending_since {
+        State::Aggregating => match task.joined_time {
+            Some(since) => format!("joined {}", relative(Some(since.min(now)), now)),
+            None => "-".to_owned(),
+        },
+        State::Pending => match task.pending_since {
             Some(since) => format!("waits {}", distance((now.as_second() - since.as_second()).max(0) as u64)),
             None => "-".to_owned(),
         },

@@ -54,7 +54,7 @@ fn words(verb: BulkVerb) -> Words {
         BulkVerb::Run => Words { plain: "run", doing: "making pending", done: "made pending" },
         BulkVerb::Archive => Words { plain: "archive", doing: "archiving", done: "archived" },
         BulkVerb::Delete => Words { plain: "delete", doing: "deleting", done: "deleted" },
-        BulkVerb::Cancel => {
+        BulkVerb::Cancel(_) => {
             Words { plain: "cancel", doing: "asking workers to cancel", done: "asked to cancel" }
         }
     }

@@ -18,7 +18,7 @@ use super::exit::Failure;
 #[derive(Debug, Subcommand)]
 pub(super) enum TaskCommand {
     /// Put a task into a queue and print its id.
-    Enqueue(enqueue::EnqueueArgs),
+    Enqueue(Box<enqueue::EnqueueArgs>),
     /// List a queue's tasks, a page at a time.
     Ls(ls::LsArgs),
     /// Show one task with everything known of it.

@@ -3,15 +3,17 @@
 use clap::Args;
 use jiff::Timestamp;
 
-use super::view::{Content, Task};
+use super::view::{AttemptError, Content, Task};
 use crate::cli::args::{ConnectionArgs, OutputArgs};
 use crate::cli::exit::Failure;
-use crate::cli::output::{Sheet, relative};
+use crate::cli::output::{Sheet, clean, relative, shorten};
 use crate::cli::queue::no_such_task;
 use crate::task::QueueName;
 
 /// Bytes of a payload and of a result shown to people; JSON has all of them.
 const SHOWN_BYTES_MAX: usize = 4096;
+/// Characters of an earlier error shown to people; JSON has all that is kept.
+const LINE_CHARS_MAX: usize = 200;
 
 /// Flags of `cronmill task show`.
 #[derive(Args, Debug)]
@@ -34,7 +36,8 @@ impl ShowArgs {
             return Err(no_such_task(&broker, &self.queue, &self.id).await?);
         };
         let bytes_max = if self.output.is_data() { usize::MAX } else { SHOWN_BYTES_MAX };
-        let task = Task::new(view, bytes_max);
+        let history = broker.task_history(&self.queue, &self.id).await?;
+        let task = Task::new(view, bytes_max).with_history(history);
         self.output.one(&task, || sheet(&task, broker.now()))
     }
 }
@@ -50,6 +53,9 @@ fn sheet(task: &Task, now: Timestamp) -> Sheet {
     sheet.maybe("Pending since", at(task.pending_since));
     sheet.maybe("Owner", task.owner.as_ref());
     sheet.maybe("Lease until", at(task.lease_end_time));
+    if task.is_cancelled {
+        sheet.field("Cancelled", "yes, its worker is told");
+    }
     sheet.maybe("Next run", at(task.next_run_time));
     sheet.maybe("Archived", at(task.archived_time));
     sheet.maybe("Completed", at(task.completed_time));
@@ -60,8 +66,18 @@ fn sheet(task: &Task, now: Timestamp) -> Sheet {
     }
     sheet.maybe("Last error", task.last_error.as_ref());
     sheet.maybe("Last failed", at(task.last_failed_time));
+    let errors: Vec<String> = task.errors.iter().map(|error| error_line(error, now)).collect();
+    if !errors.is_empty() {
+        // A line of its own each, below the label.
+        sheet.field("Errors", format!("{}\n", errors.join("\n")));
+    }
+    if let Some(snoozes) = task.snoozes {
+        sheet.field("Snoozed", format!("{snoozes} times"));
+    }
+    sheet.maybe("Snooze reason", task.snooze_reason.as_ref());
     sheet.maybe("Timeout", task.timeout_seconds.map(seconds));
     sheet.maybe("Deadline", at(task.deadline));
+    sheet.maybe("To begin by", at(task.start_deadline));
     sheet.field("Retention", seconds(task.retention_seconds));
     sheet.maybe("Unique key", task.unique_key.as_ref());
     sheet.maybe("Group", task.group.as_ref());
@@ -73,4 +89,16 @@ fn sheet(task: &Task, now: Timestamp) -> Sheet {
     sheet.field("Payload", task.payload.shown());
     sheet.maybe("Result", task.result.as_ref().map(Content::shown));
     sheet
+}
+
+/// When, which attempt, where, and what went wrong.
+fn error_line(error: &AttemptError, now: Timestamp) -> String {
+    let worker = if error.worker.is_empty() { "an unknown worker" } else { &error.worker };
+    let when = relative(Some(error.time), now);
+    format!(
+        "{} ({when}), attempt {} on {worker}: {}",
+        error.time,
+        error.attempt,
+        clean(&shorten(&error.error, LINE_CHARS_MAX))
+    )
 }

@@ -4,12 +4,12 @@ use anyhow::Error;
 use clap::Args;
 
 use super::many::ManyArgs;
-use crate::broker::{Archived, Broker, BulkVerb, Deleted, Ran};
+use crate::broker::{Archived, Broker, BulkVerb, CancelThen, Cancelled, Deleted, Ran};
 use crate::cli::args::ConnectionArgs;
 use crate::cli::exit::Failure;
 use crate::cli::output::{clean, print_note};
 use crate::cli::queue::no_such_task;
-use crate::task::{QueueName, State};
+use crate::task::QueueName;
 
 /// Which tasks.
 #[derive(Args, Debug)]
@@ -50,6 +50,9 @@ pub(in crate::cli) struct ArchiveArgs {
 /// Flags of `cronmill task cancel`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct CancelArgs {
+    /// Let a cancelled task count as failed and be retried. Otherwise it is archived, which is no failure.
+    #[arg(long)]
+    retry: bool,
     #[command(flatten)]
     chosen: Chosen,
 }
@@ -74,7 +77,9 @@ impl ArchiveArgs {
 
 impl CancelArgs {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        self.chosen.run(BulkVerb::Cancel, cancel).await
+        let then = if self.retry { CancelThen::Retry } else { CancelThen::Stop };
+        let verb = BulkVerb::Cancel(then);
+        self.chosen.run(verb, async |broker, queue, id| cancel(broker, queue, id, then).await).await
     }
 }
 
@@ -137,6 +142,9 @@ async fn run_now(broker: &Broker, queue: &QueueName, id: &str) -> Result<String,
     match broker.run_now(queue, id).await? {
         Ran::From(state) => Ok(format!("task {id} is pending, it was {state}")),
         Ran::Already(state) => Ok(format!("task {id} is {state} already")),
+        Ran::Locked(holder) => Err(Failure::negative(format!(
+            "task {id} is unique, and task {holder} took its place since; it would run twice, so nothing changed"
+        ))),
         Ran::Absent => Err(no_such_task(broker, queue, id).await?),
     }
 }
@@ -152,17 +160,15 @@ async fn archive(broker: &Broker, queue: &QueueName, id: &str) -> Result<String,
     }
 }
 
-async fn cancel(broker: &Broker, queue: &QueueName, id: &str) -> Result<String, Failure> {
-    match broker.task(queue, id).await? {
-        None => Err(no_such_task(broker, queue, id).await?),
-        Some(view) if view.state != State::Active => Err(Failure::negative(format!(
-            "task {id} is {}, not active: there is no run to cancel",
-            view.state
-        ))),
-        Some(view) => {
-            broker.cancel(id).await?;
-            let worker = view.owner.unwrap_or_else(|| "the worker that runs it".to_owned());
-            Ok(format!("task {id}: asked {worker} to cancel it"))
+async fn cancel(broker: &Broker, queue: &QueueName, id: &str, then: CancelThen) -> Result<String, Failure> {
+    match broker.cancel_task(queue, id, then).await? {
+        Cancelled::Absent => Err(no_such_task(broker, queue, id).await?),
+        Cancelled::NotActive(state) => {
+            Err(Failure::negative(format!("task {id} is {state}, not active: there is no run to cancel")))
         }
+        Cancelled::Asked(Some(worker)) => Ok(format!("task {id}: asked {worker} to cancel it")),
+        Cancelled::Asked(None) => Ok(format!(
+            "task {id}: asked the worker that runs it to cancel it; it is not one of cronmill's, and may not hear it"
+        )),
     }
 }

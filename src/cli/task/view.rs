@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::broker::TaskView;
+use crate::broker::{self, TaskHistory, TaskView};
 use crate::task::State;
 
 /// A task as printed. What does not apply is absent.
@@ -30,12 +30,24 @@ pub(super) struct Task {
     pub(super) last_error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) last_failed_time: Option<Timestamp>,
+    /// The latest errors, the last one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) errors: Vec<AttemptError>,
+    /// How often its handler put it off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) snoozes: Option<u64>,
+    /// Scheduled: why its handler put it off until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) snooze_reason: Option<String>,
     /// What one attempt may take.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) timeout_seconds: Option<i64>,
     /// From then on it must not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deadline: Option<Timestamp>,
+    /// It is archived unless an attempt began before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) start_deadline: Option<Timestamp>,
     /// How long it stays readable once it is done.
     pub(super) retention_seconds: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,12 +57,18 @@ pub(super) struct Task {
     /// Pending since then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) pending_since: Option<Timestamp>,
+    /// Aggregating: in its group since then, where that was read with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) joined_time: Option<Timestamp>,
     /// Active: the worker of ours that runs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) owner: Option<String>,
     /// Active: another worker may take it from then on unless the lease is extended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) lease_end_time: Option<Timestamp>,
+    /// Active: somebody asked its worker to stop.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_cancelled: bool,
     /// Scheduled or retrying: pending from then on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) next_run_time: Option<Timestamp>,
@@ -64,6 +82,25 @@ pub(super) struct Task {
     pub(super) expiry_time: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) result: Option<Content>,
+}
+
+/// An attempt that did not succeed.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AttemptError {
+    /// Retries used before it.
+    pub(super) attempt: i32,
+    pub(super) time: Timestamp,
+    /// Empty when it is not known.
+    pub(super) worker: String,
+    pub(super) error: String,
+}
+
+impl From<broker::AttemptError> for AttemptError {
+    fn from(error: broker::AttemptError) -> Self {
+        let broker::AttemptError { attempt, at, owner, text } = error;
+        Self { attempt, time: at, worker: owner, error: text }
+    }
 }
 
 /// Bytes as printed: as text when they are UTF-8, else in base64.
@@ -121,6 +158,7 @@ impl Task {
         let TaskView { id, state, message, at, pending_since, owner, result, crashes } = view;
         let when = |wanted: &[State]| at.filter(|_| wanted.contains(&state));
         let headers = message.header_map();
+        let start_deadline = message.expires_at();
         Self {
             id,
             state,
@@ -133,20 +171,42 @@ impl Task {
             crashes,
             last_error: some_text(message.error),
             last_failed_time: second(message.last_failed_s),
+            errors: Vec::new(),
+            snoozes: None,
+            snooze_reason: None,
             timeout_seconds: (message.timeout_s > 0).then_some(message.timeout_s),
             deadline: second(message.deadline_s),
+            start_deadline,
             retention_seconds: message.retention_s,
             unique_key: some_text(message.unique_key),
             group: some_text(message.group),
             pending_since: pending_since.filter(|_| state == State::Pending),
+            joined_time: when(&[State::Aggregating]),
             // It stays behind when the task leaves the worker.
             owner: owner.filter(|_| state == State::Active),
             lease_end_time: when(&[State::Active]),
+            is_cancelled: false,
             next_run_time: when(&[State::Scheduled, State::Retry]),
             archived_time: when(&[State::Archived]),
             completed_time: second(message.completed_s),
             expiry_time: when(&[State::Completed]),
             result: result.map(|result| Content::new(&result, bytes_max)),
+        }
+    }
+
+    /// The same with what the task remembers of attempts that did not succeed.
+    pub(super) fn with_history(self, history: TaskHistory) -> Self {
+        // A note counts only for the time it names.
+        let is_now = |second: i64, time: Option<Timestamp>| time.is_some_and(|at| at.as_second() == second);
+        let snoozed = history
+            .snoozed
+            .filter(|(until, _)| self.state == State::Scheduled && is_now(*until, self.next_run_time));
+        Self {
+            errors: history.errors.into_iter().map(AttemptError::from).collect(),
+            snoozes: Some(history.snoozes).filter(|snoozes| *snoozes > 0),
+            snooze_reason: snoozed.and_then(|(_, reason)| some_text(reason)),
+            is_cancelled: history.cancelled_lease.is_some_and(|lease| is_now(lease, self.lease_end_time)),
+            ..self
         }
     }
 }

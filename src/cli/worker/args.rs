@@ -2,18 +2,21 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::broker::{ArchiveLimits, Endpoint};
 use crate::cli::args::duration::parse_positive_duration;
+use crate::cli::args::redis::secret;
 use crate::cli::args::{Listen, LogArgs, RedisArgs, parse_duration, parse_switch};
 use crate::cli::exit::Failure;
+use crate::handlers::http::{HttpConfig, HttpConfigError, HttpHandler, HttpHosts, HttpTargets};
 use crate::task::QueueWeights;
 
-/// Runs the bundled task handlers: hello, update-user-earn.
+/// Runs the bundled task handlers: hello, http, update-user-earn.
 ///
 /// SIGTERM or SIGINT drains: nothing new is taken, what runs gets the shutdown timeout, the rest goes back to
 /// the front of its queue without an attempt spent. A second signal ends that time now, a third leaves at once.
@@ -69,6 +72,25 @@ pub(super) struct WorkerArgs {
         hide_default_value = true
     )]
     database: PathArg,
+    /// Where tasks of the type http:NAME go, as in orders=https://orders.internal/tasks; may be given several times.
+    ///
+    /// User and password of a URL are sent as basic authentication; put such a URL into the environment.
+    #[arg(long = "http-target", env = "CRONMILL_HTTP_TARGETS", value_name = "NAME=URL,…")]
+    #[arg(hide_env_values = true, value_parser = secret)]
+    http_targets: Vec<SecretString>,
+    /// Hosts that tasks of the type http may name in their header http-url, as in api.example.com,*.internal:8080;
+    /// none when absent.
+    #[arg(long = "http-host", env = "CRONMILL_HTTP_HOSTS", value_name = "HOST[:PORT],…")]
+    http_hosts: Vec<HttpHosts>,
+    /// PEM file of certificate authorities to trust for https:// besides the public ones.
+    #[arg(
+        long,
+        env = "CRONMILL_HTTP_CA",
+        value_name = "FILE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    http_ca: PathArg,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -94,6 +116,7 @@ pub(super) struct Config {
     pub(super) shutdown_timeout: Duration,
     pub(super) listen: Option<SocketAddr>,
     pub(super) database: Option<PathBuf>,
+    pub(super) http: HttpHandler,
 }
 
 impl WorkerArgs {
@@ -101,6 +124,7 @@ impl WorkerArgs {
     pub(super) fn check(self) -> Result<(LogArgs, Config), Failure> {
         let config = Config {
             endpoint: self.redis.endpoint()?,
+            http: http_handler(&self.http_targets, self.http_hosts, self.http_ca.0.as_deref())?,
             queues: self.queues,
             strict: self.strict,
             concurrency: self.concurrency.into(),
@@ -112,6 +136,29 @@ impl WorkerArgs {
         };
         Ok((self.log, config))
     }
+}
+
+fn http_handler(
+    targets: &[SecretString],
+    hosts: Vec<HttpHosts>,
+    authorities: Option<&Path>,
+) -> Result<HttpHandler, Failure> {
+    let mut config = HttpConfig::default();
+    let wrong =
+        |error: HttpConfigError| Failure::usage(error).context("--http-target or CRONMILL_HTTP_TARGETS");
+    for list in targets {
+        let list: HttpTargets = list.expose_secret().parse().map_err(wrong)?;
+        config.targets.extend(list).map_err(wrong)?;
+    }
+    hosts.into_iter().for_each(|list| config.hosts.extend(list));
+    let source = "--http-ca or CRONMILL_HTTP_CA";
+    if let Some(file) = authorities {
+        let pem = std::fs::read(file).map_err(|error| {
+            Failure::usage(error).context(format!("read {}", file.display())).context(source)
+        })?;
+        config.authorities = Some(pem);
+    }
+    HttpHandler::new(config).map_err(|error| Failure::usage(error).context(source))
 }
 
 impl fmt::Debug for Config {

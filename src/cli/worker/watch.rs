@@ -74,6 +74,12 @@ impl Events for AttemptMetrics {
             queue.ran(event.run_time);
         }
     }
+
+    fn expired(&self, queue: &QueueName, tasks: usize) {
+        if let Some(queue) = self.queues.get(queue) {
+            (0..tasks).for_each(|_| queue.finished(TaskOutcome::Expired));
+        }
+    }
 }
 
 /// The label of a result; `None` for the one that is no finish.
@@ -85,6 +91,9 @@ fn outcome(result: AttemptResult) -> Option<TaskOutcome> {
         AttemptResult::Archived => TaskOutcome::Archived,
         AttemptResult::Requeued => TaskOutcome::Requeued,
         AttemptResult::Quarantined => TaskOutcome::Quarantined,
+        AttemptResult::Cancelled => TaskOutcome::Cancelled,
+        AttemptResult::Snoozed => TaskOutcome::Snoozed,
+        AttemptResult::Expired => TaskOutcome::Expired,
         AttemptResult::Lost => return None,
     })
 }

@@ -24,6 +24,9 @@ local function leave_together(list, ids)
   for _, id in ipairs(ids) do leave_list(list, id) end
 end
 
-local function unlock(key, id)
-  if key and key ~= '' and redis.pcall('GET', key) == id then redis.call('DEL', key) end
+-- Who has no `locks` at hand leaves it to the keeper to forget the id there.
+local function unlock(key, id, locks)
+  if not key or key == '' then return end
+  if redis.pcall('GET', key) == id then redis.call('DEL', key) end
+  if locks then redis.call('ZREM', locks, id) end
 end

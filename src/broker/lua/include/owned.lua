@@ -1,8 +1,16 @@
 -- owned: whether an attempt still belongs to an owner, and whether its task was taken back.
--- The owner and the lease written at the claim count only while the lease still has that very score:
--- other programs move a task without touching our fields.
+-- What was written at the claim, lease end and owner, counts only while the lease still has that very score: other
+-- programs move a task without touching our fields.
 local function owned(task, score, owner)
-  local mine = redis.call('HMGET', task, 'cronmill_owner', 'cronmill_lease', 'cronmill_revoked')
-  local is_theirs = mine[1] == owner and score and mine[2] == score
-  return is_theirs, mine[3] and true or false
+  local held = score and redis.call('HGET', task, 'cronmill_lease')
+  if not held then return false, false end
+  local ours = score .. ' ' .. owner
+  if held == ours then return true, false end
+  return held == ours .. ' revoked', string.sub(held, -8) == ' revoked'
+end
+
+-- Who holds an attempt, of what the claim wrote and the lease's score; nil when that is about another lease.
+local function holder(held, score)
+  if not held or not score or string.sub(held, 1, #score + 1) ~= score .. ' ' then return nil end
+  return (string.gsub(string.sub(held, #score + 2), ' revoked$', ''))
 end

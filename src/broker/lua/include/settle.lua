@@ -13,11 +13,11 @@ local function enter(verb, ids, pending, archived, now_s)
   redis.call('ZADD', archived, unpack(scored))
 end
 
--- Then the task itself. A lock is given back with the task that holds it.
-local function settle(verb, task, id, lock, now_ns)
+-- Then the task itself. What is deleted or archived gives its lock back; the keeper forgets the id among the locks.
+local function settle(verb, task, id, held, now_ns)
   if verb == 'run' then return redis.call('HSET', task, 'state', 'pending', 'pending_since', now_ns) end
+  unlock(held, id)
   if verb == 'archive' then return redis.call('HSET', task, 'state', 'archived') end
-  unlock(lock, id)
   redis.call('UNLINK', task)
 end
 

@@ -1,0 +1,31 @@
+-- store: write one new task, with its lock if it is unique. Needs lock.lua in front of it.
+
+-- `at` has the keys `scheduled`, `groups` and `locks`, the prefixes `task` and `group`, and `now_ns`. A task
+-- without a group or a lock has '' for it, one that is due at once has '0' for `due`.
+-- Returns 1 (stored; then true when its id is still to be pushed to pending), 0 (the id is taken) or the id of
+-- the task that holds its lock. Nothing changed unless it was stored.
+local function store(at, id, message, due, group, unique, life_s)
+  local task = at.task .. id
+  if redis.call('EXISTS', task) == 1 then return 0 end
+  local now_s = tonumber(string.sub(at.now_ns, 1, -10))
+  if unique ~= '' then
+    local wait_s = due ~= '0' and math.max(0, tonumber(due) - now_s) or 0
+    local holder = lock(unique, id, string.format('%d', life_s + wait_s), at.task)
+    if holder then return holder end
+    redis.call('ZADD', at.locks, now_s + look_after(life_s), id)
+    redis.call('HSET', task, 'unique_key', unique, 'cronmill_lock', life_s)
+  end
+  if group ~= '' then redis.call('HSET', task, 'group', group) end
+  if due ~= '0' then
+    redis.call('HSET', task, 'msg', message, 'state', 'scheduled')
+    redis.call('ZADD', at.scheduled, due, id)
+    return 1
+  elseif group ~= '' then
+    redis.call('HSET', task, 'msg', message, 'state', 'aggregating')
+    redis.call('ZADD', at.group .. group, now_s + 1, id)
+    redis.call('SADD', at.groups, group)
+    return 1
+  end
+  redis.call('HSET', task, 'msg', message, 'state', 'pending', 'pending_since', at.now_ns)
+  return 1, true
+end
