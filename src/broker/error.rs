@@ -10,7 +10,7 @@ use crate::task::{DecodeError, QueueNameError, State};
 pub enum BrokerError {
     /// The URL does not name a Redis.
     #[error(
-        "read the Redis URL: {0}; allowed are redis://[user:password@]host[:port][/db], unix:///path, redis-sentinel://[user:password@]host[:port],…[/db]?master=name, redis-cluster://[user:password@]host[:port],…, and rediss for TLS in each"
+        "read the Redis URL: {0}; allowed are redis://[user:password@]host[:port][/db], unix:///path, redis-sentinel://[user:password@]host[:port],…[/db]?master=name, redis-cluster://[user:password@]host[:port],…, and for TLS rediss://, rediss-sentinel://, rediss-cluster://"
     )]
     Url(String),
     /// The certificate authority for TLS cannot be used.

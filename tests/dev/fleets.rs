@@ -71,7 +71,7 @@ async fn a_template_runs_with_its_arguments_its_variables_and_what_the_queue_say
     let seen = lines(&seen);
     let url = format!("CRONMILL_REDIS_URL={}", redis.url());
     for expected in [
-        "CRONMILL_QUEUES=q=3,low=1",
+        "CRONMILL_QUEUES=low=1,q=3",
         "CRONMILL_STRICT=true",
         "CRONMILL_CONCURRENCY=7",
         "CRONMILL_LEASE=40s",

@@ -33,12 +33,10 @@ end
 
 -- The one write that can fail goes first, so a failure leaves the attempt as it was.
 local function enter(outcome, id, score)
-  if outcome == 'retry' then return redis.pcall('ZADD', KEYS[4], score, id) end
-  if outcome == 'archive' or outcome == 'withdraw' then return redis.pcall('ZADD', KEYS[5], score, id) end
-  if outcome == 'complete' then return redis.pcall('ZADD', KEYS[6], score, id) end
   if outcome == 'requeue' then return redis.pcall('RPUSH', KEYS[3], id) end
-  if outcome == 'snooze' then return redis.pcall('ZADD', KEYS[12], score, id) end
-  return redis.pcall('LPUSH', KEYS[3], id)
+  if outcome == 'crash' then return redis.pcall('LPUSH', KEYS[3], id) end
+  local zset = {retry = KEYS[4], archive = KEYS[5], withdraw = KEYS[5], complete = KEYS[6], snooze = KEYS[12]}
+  return redis.pcall('ZADD', zset[outcome], score, id)
 end
 
 local function settle(task, id, outcome, unique, message)
