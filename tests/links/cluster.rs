@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use cronmill::broker::{Broker, Owner};
-use cronmill::task::ServerInfo;
+use cronmill::broker::{Broker, Owner, QueueRemoval, unique_key};
+use cronmill::task::{Message, QueueName, ServerInfo};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::load::{HANG, Producer, Worker, account, message, queue, until_done};
@@ -51,6 +51,38 @@ async fn a_cancellation_is_heard_on_every_node() {
         let id = tokio::time::timeout(HANG, channel.next()).await.expect("in time");
         assert_eq!(id.as_deref(), Some("task-1"));
     }
+}
+
+#[tokio::test]
+async fn a_queue_is_deleted_with_all_its_keys_on_whatever_node_it_is() {
+    let redis = Cluster::start(3);
+    let broker = Broker::connect(&redis.endpoint()).await.expect("connect");
+    let queues = ["a", "b", "c", "d", "e", "f"].map(|name| QueueName::new(name).expect("valid"));
+    for queue in &queues {
+        for number in 0..120 {
+            let task = Message {
+                kind: "t".into(),
+                id: format!("{queue}-{number}"),
+                queue: queue.to_string(),
+                unique_key: unique_key(queue, "t", Some(format!("{number}").as_bytes())),
+                ..Message::default()
+            };
+            broker.enqueue(&task, None).await.expect("stored");
+        }
+    }
+    let holders = redis.nodes.iter().filter(|node| !node.keys("asynq:{?}:pending").is_empty()).count();
+    assert!(holders > 1, "the queues are spread");
+    for queue in &queues[1..] {
+        let refused = broker.remove_queue(queue, false, |_| {}).await.expect("answered");
+        assert_eq!(refused, QueueRemoval::NotEmpty { tasks: 120, orphans: 0 }, "{queue}");
+        let removed = broker.remove_queue(queue, true, |_| {}).await.expect("deleted");
+        assert_eq!(removed, QueueRemoval::Removed { tasks: 120 }, "{queue}");
+        for node in &redis.nodes {
+            assert_eq!(node.keys(&format!("*{{{queue}}}*")), Vec::<String>::new());
+        }
+    }
+    assert_eq!(broker.queues().await.expect("listed"), queues[..1]);
+    assert_eq!(broker.queue_summary(&queues[0]).await.expect("read").pending, 120);
 }
 
 #[tokio::test]

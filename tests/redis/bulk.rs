@@ -153,6 +153,30 @@ async fn deleting_many_gives_back_the_locks_they_hold_and_no_others() {
 }
 
 #[tokio::test]
+async fn archiving_gives_locks_back_and_running_takes_them_again_unless_another_task_has_them() {
+    for selection in [Selection::of(State::Archived), Selection::of(State::Archived).kind("third")] {
+        let yard = Yard::new().await;
+        yard.fill(State::Pending, 250, "a", kind).await;
+        let locks = ["a00000", "a00003", "a00120"].map(|id| yard.lock(id));
+        yard.bulk(BulkVerb::Archive, &Selection::of(State::Pending)).await;
+        assert_eq!(yard.cli(&["EXISTS", &locks[0], &locks[1], &locks[2]]), "0", "{selection:?}");
+        // Another task took its place since.
+        yard.broker.enqueue(&yard.message("other", "t"), None).await.expect("enqueue");
+        yard.cli(&["SET", &locks[1], "other"]);
+        let handled = yard.bulk(BulkVerb::Run, &selection).await;
+        assert_eq!(handled.tasks, if selection.kind.is_some() { 83 } else { 249 });
+        yard.assert_sound();
+        assert_eq!(yard.cli(&["HGET", "asynq:{q}:t:a00003", "state"]), "archived");
+        assert_eq!(yard.cli(&["GET", &locks[1]]), "other");
+        for (id, lock) in [("a00000", &locks[0]), ("a00120", &locks[2])] {
+            assert_eq!(yard.cli(&["GET", lock]), id);
+            assert_ne!(yard.cli(&["ZSCORE", "cronmill:{q}:locks", id]), "", "{id} is kept");
+        }
+        assert_eq!(yard.bulk(BulkVerb::Run, &selection).await.tasks, 0, "again, and nothing changes");
+    }
+}
+
+#[tokio::test]
 async fn a_lock_that_stands_in_the_message_only_is_given_back() {
     let yard = Yard::new().await;
     let lock = "asynq:{q}:unique:t:x";

@@ -85,6 +85,28 @@ async fn a_task_gets_another_time_whatever_it_waits_for() {
 }
 
 #[tokio::test]
+async fn a_unique_task_that_had_ended_waits_again_only_if_nobody_took_its_place() {
+    let yard = Yard::new().await;
+    yard.unique("a").await;
+    let due = yard.broker.now() + SignedDuration::from_hours(1);
+    assert_eq!(yard.broker.archive(&yard.queue, "a").await.expect("asked"), Archived::From(State::Pending));
+    assert_eq!(yard.cli(&["EXISTS", OLD]), "0", "it gave its lock back");
+    yard.unique("b").await;
+    let refused = yard.broker.reschedule(&yard.queue, "a", due).await.expect("asked");
+    assert_eq!(refused, Rescheduled::Locked("b".into()));
+    yard.assert_sound();
+    yard.broker.delete(&yard.queue, "b").await.expect("deleted");
+    for was in [State::Archived, State::Scheduled] {
+        let done = yard.broker.reschedule(&yard.queue, "a", due).await.expect("asked");
+        assert_eq!(done, Rescheduled::From(was));
+        assert_eq!(yard.cli(&["GET", OLD]), "a");
+        let left: i64 = yard.cli(&["TTL", OLD]).parse().expect("a number");
+        assert!(left > 3600, "{left}");
+        assert_ne!(yard.cli(&["ZSCORE", "cronmill:{q}:locks", "a"]), "");
+    }
+}
+
+#[tokio::test]
 async fn an_edited_payload_takes_the_lock_of_a_unique_task_along() {
     let yard = Yard::new().await;
     yard.unique("a").await;

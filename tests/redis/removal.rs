@@ -75,7 +75,9 @@ async fn nothing_of_a_deleted_queue_is_left_and_others_are_untouched() {
         .expect("clean");
     let (owner, turn) = (Owner::new("h", 1, "x"), Duration::from_secs(60));
     yard.broker.take_keeper_turn(&yard.queue, &owner, turn).await.expect("turn");
+    yard.broker.take_aggregator_turn(&yard.queue, &owner, turn).await.expect("turn");
     yard.broker.take_waiter(&yard.queue, &owner, turn).await.expect("waiter");
+    yard.cli(&["ZADD", "cronmill:{q}:locks", "9999999999", "s0-00000"]);
     yard.broker.cordon(&yard.queue, &owner, turn).await.expect("cordon");
     // A schedule that was there leaves its ledger.
     let at = yard.broker.now();
