@@ -7,7 +7,7 @@
 //!                                                              handler runs ─► finish ─► outcome
 //! ```
 //!
-//! A library user needs [`producer`] to enqueue and [`worker`] to run handlers.
+//! A library user needs [`producer`] to enqueue, [`worker`] to run handlers, and [`inspector`] to look and steer.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ pub mod cli;
 pub mod crd;
 #[cfg(feature = "handlers")]
 pub mod handlers;
+pub mod inspector;
 pub mod keeper;
 #[cfg(feature = "local")]
 pub mod local;

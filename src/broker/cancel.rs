@@ -15,7 +15,7 @@ use crate::task::{QueueName, State};
 const IDS_PER_CALL: usize = 100;
 
 /// What shall become of a task whose attempt is cancelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CancelThen {
     /// It is archived, and that is no failure.
     Stop,

@@ -145,6 +145,11 @@ impl Broker {
         self.link.shards(&self.shared.endpoint).await.map_err(|source| refused(&self.shared.endpoint, source))
     }
 
+    /// The server that holds a queue's keys, as known now.
+    pub(super) fn shard_of(&self, queue: &str) -> Result<Shard, BrokerError> {
+        self.link.shard_of(&self.shared.endpoint, queue).doing("find the queue's server", queue)
+    }
+
     /// Queues entered among all queues.
     pub(super) fn registered(&self) -> &Registered {
         &self.shared.registered

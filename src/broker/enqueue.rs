@@ -172,6 +172,14 @@ impl Broker {
     }
 }
 
+/// Whether Redis takes a message of so many bytes.
+pub(super) fn check_size(id: &str, bytes: usize) -> Result<(), BrokerError> {
+    match bytes > MESSAGE_BYTES_MAX {
+        true => Err(BrokerError::TooLarge { id: id.to_owned(), bytes, max: MESSAGE_BYTES_MAX }),
+        false => Ok(()),
+    }
+}
+
 /// Adds what scripts that store a task ask for.
 pub(super) fn add_task(
     call: &mut script::Call,
@@ -182,10 +190,7 @@ pub(super) fn add_task(
     lock_for: Option<Duration>,
 ) -> Result<(), BrokerError> {
     let raw = message.encode();
-    if raw.len() > MESSAGE_BYTES_MAX {
-        let id = message.id.clone();
-        return Err(BrokerError::TooLarge { id, bytes: raw.len(), max: MESSAGE_BYTES_MAX });
-    }
+    check_size(&message.id, raw.len())?;
     let later = due.filter(|due| *due > now).map_or(0, ceil_s);
     call.arg(&message.id).arg(raw.as_ref()).arg(later).arg(&message.group);
     call.arg(own_lock(keys, message)).arg(life_s(lock_for));

@@ -2,7 +2,8 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::task::{DecodeError, QueueNameError};
+use super::bulk::BulkVerb;
+use crate::task::{DecodeError, QueueNameError, State};
 
 /// A failed conversation with Redis. No variant's text holds a password, a payload or a full URL.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,14 @@ pub enum BrokerError {
         /// The limit.
         max: usize,
     },
+    /// Tasks in that state cannot be handled so.
+    #[error("{} {state} tasks: that can be done with tasks that are {}", verb.as_str(), names(verb.states()))]
+    BulkState {
+        /// What was to be done.
+        verb: BulkVerb,
+        /// The state asked for.
+        state: State,
+    },
     /// A command or script failed.
     #[error("{doing} in queue {queue}")]
     Command {
@@ -146,6 +155,7 @@ impl BrokerError {
             Self::OtherKind { .. } => "RedisOtherKind",
             Self::QueueName(_) => "InvalidQueueName",
             Self::TooLarge { .. } => "TaskTooLarge",
+            Self::BulkState { .. } => "InvalidState",
             Self::Command { .. } => "RedisCommandFailed",
             Self::Message { .. } => "UndecodableMessage",
             Self::Entry { .. } => "UnreadableEntry",
@@ -174,6 +184,10 @@ impl BrokerError {
             _ => false,
         }
     }
+}
+
+fn names(states: &[State]) -> String {
+    states.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// Server answers that pass by themselves, and everything the network does.

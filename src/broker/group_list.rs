@@ -10,8 +10,6 @@ use super::reply::from_s;
 use super::{Broker, BrokerError, GroupSummary, Page, TaskView};
 use crate::task::QueueName;
 
-/// Names read at once.
-const NAMES_PER_PAGE: usize = 1000;
 /// Groups asked about in one round trip.
 const GROUPS_PER_TRIP: usize = 100;
 
@@ -25,9 +23,14 @@ impl Broker {
         let limit = limit.min(PAGE_MAX);
         let taken = self.taken_groups(queue, limit).await?;
         let mut names: BTreeSet<Vec<u8>> = taken.keys().take(limit).cloned().collect();
-        for name in self.group_names(queue, limit).await? {
-            if names.len() < limit {
-                names.insert(name);
+        let mut found = self.group_names(queue, None);
+        while names.len() < limit
+            && let Some(some) = found.next().await?
+        {
+            for name in some {
+                if names.len() < limit {
+                    names.insert(name);
+                }
             }
         }
         let names: Vec<Vec<u8>> = names.into_iter().collect();
@@ -50,22 +53,6 @@ impl Broker {
     ) -> Result<Vec<TaskView>, BrokerError> {
         let key = [QueueKeys::new(queue).group_prefix().as_str(), group].concat();
         self.zset_tasks(queue, &key, page).await
-    }
-
-    async fn group_names(&self, queue: &QueueName, limit: usize) -> Result<Vec<Vec<u8>>, BrokerError> {
-        let keys = QueueKeys::new(queue);
-        let (mut names, mut cursor) = (Vec::new(), "0".to_owned());
-        loop {
-            let mut pipe = redis::pipe();
-            pipe.cmd("SSCAN").arg(keys.groups()).arg(&cursor).arg("COUNT").arg(NAMES_PER_PAGE);
-            let ((next, page),): ((String, Vec<Vec<u8>>),) =
-                self.pipe("list groups", queue.as_str(), &pipe).await?;
-            names.extend(page);
-            if next == "0" || names.len() >= limit {
-                return Ok(names);
-            }
-            cursor = next;
-        }
     }
 
     /// How many tasks of which groups are being aggregated.

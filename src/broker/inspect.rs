@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
+use super::keep::Dropped;
 use super::keys::{QUEUES, QueueKeys};
 use super::pause::PauseState;
 use super::reply::{from_ms, from_s};
@@ -48,6 +49,8 @@ pub struct QueueSummary {
     pub processed_total: u64,
     /// Attempts failed ever.
     pub failed_total: u64,
+    /// Archived tasks that the limits of the archive have cost, ever.
+    pub dropped: Dropped,
     /// How long the oldest pending task has waited.
     pub wait: Duration,
     /// Whether, since when and why claims are stopped.
@@ -165,8 +168,9 @@ impl Broker {
         let counts: Counts = self.pipe(DOING, queue.as_str(), &pipe).await?;
         let mut pipe = redis::pipe();
         pipe.get(keys.processed_on(&day)).get(keys.failed_on(&day)).get(keys.processed()).get(keys.failed());
-        pipe.lindex(keys.pending(), -1);
-        type Numbers = (Option<u64>, Option<u64>, Option<u64>, Option<u64>, Option<Vec<u8>>);
+        pipe.lindex(keys.pending(), -1).hmget(keys.dropped(), &["age", "number"]);
+        type Drops = (Option<u64>, Option<u64>);
+        type Numbers = (Option<u64>, Option<u64>, Option<u64>, Option<u64>, Option<Vec<u8>>, Drops);
         let numbers: Numbers = self.pipe(DOING, queue.as_str(), &pipe).await?;
         let wait = match &numbers.4 {
             Some(oldest) => self.waiting_since(queue, &String::from_utf8_lossy(oldest)).await?,
@@ -186,6 +190,7 @@ impl Broker {
             failed_today: numbers.1.unwrap_or(0),
             processed_total: numbers.2.unwrap_or(0),
             failed_total: numbers.3.unwrap_or(0),
+            dropped: Dropped { age: numbers.5.0.unwrap_or(0), number: numbers.5.1.unwrap_or(0) },
             wait: wait.map_or(Duration::ZERO, |then| since(now, then)),
             paused: self.pause_state(queue).await?,
         })
@@ -352,7 +357,7 @@ impl Broker {
         Ok(sizes.iter().sum::<u64>() * groups / names.len() as u64)
     }
 
-    async fn views(
+    pub(super) async fn views(
         &self,
         queue: &QueueName,
         ids: &[(String, Option<i64>)],
@@ -396,6 +401,6 @@ fn owner_in(held: &str) -> Option<String> {
     Some(owner.strip_suffix(" revoked").unwrap_or(owner).to_owned())
 }
 
-fn text(id: Vec<u8>) -> String {
+pub(super) fn text(id: Vec<u8>) -> String {
     String::from_utf8_lossy(&id).into_owned()
 }

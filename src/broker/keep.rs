@@ -64,13 +64,30 @@ impl Default for ArchiveLimits {
     }
 }
 
+/// Archived tasks that the limits of the archive cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Dropped {
+    /// Archived longer ago than the limit.
+    pub age: u64,
+    /// The oldest of too many.
+    pub number: u64,
+}
+
+impl Dropped {
+    /// By either limit.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.age + self.number
+    }
+}
+
 /// What `clean` did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cleaned {
     /// Completed tasks past their retention, deleted.
     pub expired: usize,
     /// Archived tasks over the limits, deleted.
-    pub trimmed: usize,
+    pub dropped: Dropped,
     /// Ids found in `active` without a lease, or without a task.
     pub stranded: usize,
     /// More is left to do.
@@ -185,13 +202,15 @@ impl Broker {
             .key(keys.lease())
             .key(keys.paused())
             .key(keys.pause_note())
-            .key(keys.locks());
+            .key(keys.locks())
+            .key(keys.dropped());
         call.arg(keys.task_prefix()).arg(TASKS_PER_CALL).arg(limits.tasks_max).arg(limits.age_max.as_secs());
         call.arg(place).arg(FOREIGN_GRACE_S);
         let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
         let mut count = || Ok::<_, BrokerError>(usize::try_from(reply.int()?).unwrap_or(0));
-        let (expired, trimmed, stranded) = (count()?, count()?, count()?);
-        Ok(Cleaned { expired, trimmed, stranded, more: count()? == 1, next_place: count()? })
+        let expired = count()?;
+        let dropped = Dropped { age: count()? as u64, number: count()? as u64 };
+        Ok(Cleaned { expired, dropped, stranded: count()?, more: count()? == 1, next_place: count()? })
     }
 
     async fn expired(&self, queue: &QueueName) -> Result<Vec<Expired>, BrokerError> {

@@ -18,6 +18,26 @@ pub(super) const SCHEDULED_QUEUES: &str = "cronmill:schedules";
 /// Zset of the processes that fire schedules, scored by when they go stale.
 pub(super) const REPLICAS: &str = "cronmill:replicas";
 
+/// Zset of the keys of lists of periodic entries, scored by when they go stale.
+pub(super) const SCHEDULERS: &str = "asynq:schedulers";
+
+/// The key of what asynq's tools show as the history of a periodic entry.
+pub(super) fn scheduler_history(entry: &str) -> String {
+    format!("asynq:scheduler_history:{entry}")
+}
+
+/// A text in which Redis's patterns see nothing but itself.
+pub(super) fn glob_escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '^' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
 /// The key of a server's record; `owner` is `<host>:<pid>:<id>`.
 pub(super) fn server(owner: &str) -> String {
     format!("asynq:servers:{{{owner}}}")
@@ -42,6 +62,12 @@ pub(super) struct QueueKeys<'a> {
 impl<'a> QueueKeys<'a> {
     pub(super) fn new(queue: &'a QueueName) -> Self {
         Self { queue: queue.as_str() }
+    }
+
+    /// What every key of this queue begins with, asynq's and ours.
+    pub(super) fn prefixes(self) -> [String; 2] {
+        let nothing = String::new();
+        [self.asynq(&nothing), self.ours(&nothing)]
     }
 
     fn asynq(self, rest: &str) -> String {
@@ -164,6 +190,11 @@ impl<'a> QueueKeys<'a> {
         self.ours("keeper")
     }
 
+    /// How many tasks the limits of the archive have cost, by which limit.
+    pub(super) fn dropped(self) -> String {
+        self.ours("dropped")
+    }
+
     /// Zset of unique tasks by when their locks are to be looked at again, in Unix s.
     pub(super) fn locks(self) -> String {
         self.ours("locks")
@@ -215,5 +246,11 @@ mod tests {
         assert_eq!(keys.processed_on("2026-11-23"), "asynq:{a:b c}:processed:2026-11-23");
         assert_eq!(keys.due(), "cronmill:{a:b c}:due");
         assert_eq!(keys.container(State::Archived), keys.archived());
+        assert_eq!(keys.prefixes(), ["asynq:{a:b c}:", "cronmill:{a:b c}:"]);
+    }
+
+    #[test]
+    fn a_pattern_means_its_text() {
+        assert_eq!(glob_escaped("a:{b*[c]?}^\\"), r"a:{b\*\[c\]\?}\^\\");
     }
 }

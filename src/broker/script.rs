@@ -73,6 +73,9 @@ mod include {
     pub(super) const LEAVE: &str = include_str!("lua/include/leave.lua");
     pub(super) const LEDGER: &str = include_str!("lua/include/ledger.lua");
     pub(super) const LIVING: &str = include_str!("lua/include/living.lua");
+    pub(super) const GROUP: &str = include_str!("lua/include/group.lua");
+    pub(super) const SETTLE: &str = include_str!("lua/include/settle.lua");
+    pub(super) const VACANT: &str = include_str!("lua/include/vacant.lua");
     pub(super) const LOCK: &str = include_str!("lua/include/lock.lua");
     pub(super) const STORE: &str = include_str!("lua/include/store.lua");
     pub(super) const REVOKE: &str = include_str!("lua/include/revoke.lua");
@@ -125,6 +128,22 @@ scripts! {
     RUN = "run_task.lua" + LOCK;
     /// Delete a task that is not running.
     DELETE = "delete_task.lua" + LEAVE;
+    /// Give up a task that is not running.
+    ARCHIVE = "archive_task.lua" + LEAVE + GROUP;
+    /// Give a task another time.
+    RESCHEDULE = "reschedule_task.lua" + LEAVE + GROUP + LOCK;
+    /// Replace the message of a task that is not running.
+    EDIT = "edit_task.lua";
+    /// Handle the first tasks of a container.
+    SWEEP = "sweep_tasks.lua" + LEAVE + SETTLE;
+    /// Handle named tasks of a zset.
+    PICK = "pick_tasks.lua" + LEAVE + SETTLE + LOCK;
+    /// Handle named tasks in the middle of the pending list.
+    PICK_PENDING = "pick_pending.lua" + LEAVE + SETTLE;
+    /// Stop the claims of a queue that is to be deleted.
+    CLOSE_QUEUE = "close_queue.lua" + VACANT;
+    /// Delete keys of a queue that holds nothing.
+    DROP_KEYS = "drop_keys.lua" + VACANT;
     /// Keep the locks of unique tasks that live.
     RENEW_LOCKS = "renew_locks.lua" + LEAVE + LOCK;
     /// Take what is ripe in groups.

@@ -1,4 +1,4 @@
-//! Steering by hand and by scaling: run a task now, delete one, keep an owner from taking more work.
+//! Steering by hand and by scaling: run a task now, archive or delete one, keep an owner from taking more work.
 
 use std::time::Duration;
 
@@ -27,6 +27,19 @@ pub enum Ran {
 pub enum Deleted {
     /// It is gone; this is where it was.
     From(State),
+    /// A worker runs or aggregates it; nothing changed.
+    Active,
+    /// There is no such task.
+    Absent,
+}
+
+/// What became of a wish to archive a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Archived {
+    /// It is in the archive now; this is where it was.
+    From(State),
+    /// It was there already.
+    Already,
     /// A worker runs or aggregates it; nothing changed.
     Active,
     /// There is no such task.
@@ -69,6 +82,26 @@ impl Broker {
             Err(_) => Deleted::Absent,
             Ok(State::Active) => Deleted::Active,
             Ok(state) => Deleted::From(state),
+        })
+    }
+
+    /// Gives up a task that is not running: it goes to the archive as it is. The lock it holds is given back.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`]; safe to repeat.
+    pub async fn archive(&self, queue: &QueueName, id: &str) -> Result<Archived, BrokerError> {
+        let keys = QueueKeys::new(queue);
+        let mut call = script::ARCHIVE.key(keys.task(id));
+        call.key(keys.pending()).key(keys.scheduled()).key(keys.retry()).key(keys.archived());
+        call.key(keys.completed()).key(keys.groups()).key(keys.locks());
+        call.arg(id).arg(self.now_in(queue.as_str()).as_second()).arg(keys.group_prefix());
+        call.arg(self.lock_of(queue, id).await?);
+        let state: String = self.run("archive a task", queue.as_str(), &call).await?;
+        Ok(match state.parse() {
+            Err(_) => Archived::Absent,
+            Ok(State::Active) => Archived::Active,
+            Ok(State::Archived) => Archived::Already,
+            Ok(state) => Archived::From(state),
         })
     }
 

@@ -37,11 +37,11 @@ impl CheckArgs {
         let changes = manifests.refresh(Timestamp::now());
         let (tasks, queues) = (manifests.tasks().count() as u64, manifests.queues().count() as u64);
         let errors: Vec<&ManifestError> = manifests.errors().collect();
-        if self.output.is_json() {
+        if self.output.is_data() {
             let errors: Vec<_> = errors.iter().map(|error| as_json(error)).collect();
             let report =
                 json!({"cronTasks": tasks, "taskQueues": queues, "errors": errors, "note": changes.note});
-            print_data(&format!("{report:#}\n"))?;
+            self.output.data(&report)?;
         } else {
             let mut text = String::new();
             for error in &errors {

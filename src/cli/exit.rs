@@ -73,7 +73,8 @@ pub(super) fn is_users_to_mend(error: &BrokerError) -> bool {
         | BrokerError::Replica { .. }
         | BrokerError::OtherKind { .. }
         | BrokerError::QueueName(_)
-        | BrokerError::TooLarge { .. } => true,
+        | BrokerError::TooLarge { .. }
+        | BrokerError::BulkState { .. } => true,
         BrokerError::Connect { .. } => !error.is_retryable(),
         _ => false,
     }

@@ -1,6 +1,9 @@
-//! `cronmill queue`: queues at a glance, their groups, pausing and resuming them.
+//! `cronmill queue`: queues at a glance, their groups, pausing, resuming and deleting them.
 
 mod groups;
+mod history;
+mod rm;
+mod top;
 
 use clap::{Args, Subcommand};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -9,8 +12,8 @@ use serde::Serialize;
 
 use super::args::{ConnectionArgs, Moment, OutputArgs};
 use super::exit::Failure;
-use super::output::{Table, Tone, distance, known, print_note, relative};
-use crate::broker::{Broker, BrokerError, PauseNote, PauseState, QueueSummary, Resumed};
+use super::output::{Table, Tone, distance, known, print_note, relative, size};
+use crate::broker::{Broker, BrokerError, Dropped, PauseNote, PauseState, QueueSummary, Resumed};
 use crate::task::QueueName;
 
 /// Queues read at the same time.
@@ -18,23 +21,32 @@ const AT_ONCE: usize = 16;
 /// What our pauses name as their source.
 const SOURCE: &str = "cli";
 
-/// Queues: list them and their groups, pause, resume.
+/// Queues: list them and their groups, watch, pause, resume, delete.
 #[derive(Debug, Subcommand)]
 pub(super) enum QueueCommand {
     /// List the queues with their numbers.
     Ls(LsArgs),
+    /// Watch the busiest queues: their numbers, and how many attempts end each second.
+    Top(top::TopArgs),
+    /// Show how many attempts ended and failed on each of the last days.
+    History(history::HistoryArgs),
     /// List a queue's groups: tasks that wait to be made one task of.
     Groups(groups::GroupsArgs),
     /// Keep workers from claiming a queue's tasks; what runs goes on.
     Pause(PauseArgs),
     /// Let workers claim a queue's tasks again, whoever paused it.
     Resume(ResumeArgs),
+    /// Delete a queue and everything of it in Redis.
+    Rm(rm::RmArgs),
 }
 
 impl QueueCommand {
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Ls(args) => args.run().await,
+            Self::Top(args) => args.run().await,
+            Self::History(args) => args.run().await,
+            Self::Rm(args) => args.run().await,
             Self::Groups(args) => args.run().await,
             Self::Pause(args) => args.run().await,
             Self::Resume(args) => args.run().await,
@@ -85,6 +97,8 @@ struct Queue {
     #[serde(flatten)]
     counts: super::stats::Counts,
     groups: u64,
+    /// Archived tasks that the limits of the archive have cost, ever.
+    archive_dropped: Dropped,
     /// How long the oldest pending task has waited.
     wait_seconds: f64,
     paused: Option<Paused>,
@@ -106,7 +120,9 @@ impl LsArgs {
     async fn run(self) -> Result<(), Failure> {
         let broker = self.connection.connect().await?;
         let queues: Vec<Queue> = summaries(&broker).await?.into_iter().map(Queue::from).collect();
-        self.output.list(&queues, "no queues", || table(&queues, broker.now()))
+        // It takes some more commands a queue.
+        let memory = if self.output.is_wide() { memory(&broker, &queues).await? } else { Vec::new() };
+        self.output.list(&queues, "no queues", || table(&queues, &memory, broker.now()))
     }
 }
 
@@ -164,6 +180,13 @@ fn actor() -> String {
     name.unwrap_or_default()
 }
 
+/// About how many bytes each of the queues takes.
+async fn memory(broker: &Broker, queues: &[Queue]) -> Result<Vec<u64>, BrokerError> {
+    let reads =
+        stream::iter(queues).map(async |queue| broker.queue_memory(&QueueName::new(&queue.name)?).await);
+    reads.buffered(AT_ONCE).try_collect().await
+}
+
 /// The numbers of all queues, sorted by name.
 pub(super) async fn summaries(broker: &Broker) -> Result<Vec<QueueSummary>, BrokerError> {
     let names = broker.queues().await?;
@@ -198,6 +221,7 @@ impl From<QueueSummary> for Queue {
             counts: (&summary).into(),
             name: summary.queue,
             groups: summary.groups,
+            archive_dropped: summary.dropped,
             wait_seconds: summary.wait.as_millis() as f64 / 1000.0,
             paused: summary.paused.map(Paused::from),
         }
@@ -218,7 +242,7 @@ impl From<PauseState> for Paused {
     }
 }
 
-fn table(queues: &[Queue], now: Timestamp) -> Table {
+fn table(queues: &[Queue], memory: &[u64], now: Timestamp) -> Table {
     let mut table = Table::new(&[
         "QUEUE",
         ">SIZE",
@@ -232,9 +256,14 @@ fn table(queues: &[Queue], now: Timestamp) -> Table {
         ">WAIT",
         ">TODAY",
         ">FAILED",
+        "+>GROUPS",
+        "+>EVER",
+        "+>EVER FAILED",
+        "+>DROPPED",
+        "+>MEMORY",
         "PAUSED",
     ]);
-    for queue in queues {
+    for (place, queue) in queues.iter().enumerate() {
         let counts = &queue.counts;
         let numbers = [
             queue.size,
@@ -250,6 +279,14 @@ fn table(queues: &[Queue], now: Timestamp) -> Table {
         cells.extend(numbers.map(|number| number.to_string()));
         cells.push(distance(queue.wait_seconds as u64));
         cells.extend([counts.processed_today, counts.failed_today].map(|number| number.to_string()));
+        let more = [
+            queue.groups,
+            counts.processed_total,
+            counts.failed_total,
+            queue.archive_dropped.age + queue.archive_dropped.number,
+        ];
+        cells.extend(more.map(|number| number.to_string()));
+        cells.push(memory.get(place).map_or_else(String::new, |bytes| size(*bytes)));
         cells.push(queue.paused.as_ref().map_or_else(|| "-".to_owned(), |paused| paused.shown(now)));
         table.row(if queue.paused.is_some() { Tone::Held } else { Tone::Plain }, cells);
     }

@@ -29,5 +29,7 @@ fn queue_stats(summary: &QueueSummary) -> QueueStats {
         paused: summary.paused.is_some(),
         processed_total: summary.processed_total,
         failed_total: summary.failed_total,
+        dropped_for_age: summary.dropped.age,
+        dropped_for_number: summary.dropped.number,
     }
 }

@@ -123,7 +123,7 @@ fn moment(at: Option<ProtoTimestamp>) -> Option<Timestamp> {
 }
 
 fn table(servers: &[Server], now: Timestamp) -> Table {
-    let mut table = Table::new(&["HOST", ">PID", "STATUS", ">RUNNING", "QUEUES", "STARTED", "ID"]);
+    let mut table = Table::new(&["HOST", ">PID", "STATUS", ">RUNNING", "QUEUES", "STARTED", "+TASKS", "ID"]);
     for server in servers {
         let queues: Vec<_> =
             server.queues.iter().map(|queue| format!("{}={}", queue.name, queue.weight)).collect();
@@ -135,6 +135,12 @@ fn table(servers: &[Server], now: Timestamp) -> Table {
             format!("{}/{}", server.active, server.concurrency),
             format!("{}{order}", queues.join(",")),
             relative(server.started, now),
+            server
+                .running
+                .iter()
+                .map(|task| format!("{} {}", task.kind, task.task_id))
+                .collect::<Vec<_>>()
+                .join(", "),
             server.id.clone(),
         ];
         table.row(if server.status == "active" { Tone::Plain } else { Tone::Held }, cells);

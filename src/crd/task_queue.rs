@@ -57,10 +57,36 @@ pub struct TaskQueueSpec {
     )]
     pub lease: Duration,
 
+    /// How much of each queue's archive is kept: what failed for good. What is over a limit is deleted, the oldest
+    /// first, counted and told. A change restarts the workers.
+    #[serde(default)]
+    pub dead_letter: DeadLetter,
+
     /// The workers that serve these queues. Absent: none are started, and none are scaled; something else has
     /// to take the tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<Workers>,
+}
+
+/// The limits of an archive.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeadLetter {
+    /// Archived tasks kept of each queue, 0 to 10000000. Default 10000.
+    #[serde(default = "dead_letter_tasks")]
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub max_tasks: i32,
+
+    /// How long a task stays in the archive, at least 1s. Default 90d.
+    #[serde(default = "dead_letter_age")]
+    #[x_kube(validation = Rule::new(schema::MORE_THAN_ZERO).message("must be at least 1s"))]
+    pub max_age: Duration,
+}
+
+impl Default for DeadLetter {
+    fn default() -> Self {
+        Self { max_tasks: dead_letter_tasks(), max_age: dead_letter_age() }
+    }
 }
 
 /// One queue.
@@ -182,6 +208,14 @@ impl Default for Scaling {
 
 fn lease() -> Duration {
     Duration::seconds(30)
+}
+
+fn dead_letter_tasks() -> i32 {
+    10_000
+}
+
+fn dead_letter_age() -> Duration {
+    Duration::seconds(90 * 86_400)
 }
 
 fn weight() -> i32 {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{ArchiveLimits, Broker, Owner};
+use crate::broker::{ArchiveLimits, Broker, Dropped, Owner};
 use crate::task::{Message, QueueName, default_retry_delay};
 
 use queue::QueueKeeper;
@@ -27,8 +27,12 @@ pub struct Keeper {
     owner: Owner,
     archive: ArchiveLimits,
     retry_delay: Arc<RetryDelay>,
+    on_drop: Option<Arc<OnDrop>>,
     on_expired: Option<Box<OnExpired>>,
 }
+
+/// Who hears of tasks that the limits of an archive cost.
+type OnDrop = dyn Fn(&QueueName, Dropped) + Send + Sync;
 
 /// How long a task waits that has crashed its workers too often.
 type RetryDelay = dyn Fn(&Message) -> Duration + Send + Sync;
@@ -40,13 +44,21 @@ impl Keeper {
     #[must_use]
     pub fn new(broker: Broker, queues: Vec<QueueName>, owner: Owner) -> Self {
         let retry_delay = Arc::new(|task: &Message| default_retry_delay(task.retried, fastrand::u32(..)));
-        Self { broker, queues, owner, archive: ArchiveLimits::default(), retry_delay, on_expired: None }
+        let archive = ArchiveLimits::default();
+        Self { broker, queues, owner, archive, retry_delay, on_drop: None, on_expired: None }
     }
 
     /// How much of each queue's archive is kept. Default as asynq: 10,000 tasks for 90 days.
     #[must_use]
     pub fn archive_limits(mut self, limits: ArchiveLimits) -> Self {
         self.archive = limits;
+        self
+    }
+
+    /// Calls this when the limits of a queue's archive have cost tasks. It must not block.
+    #[must_use]
+    pub fn on_drop(mut self, hear: impl Fn(&QueueName, Dropped) + Send + Sync + 'static) -> Self {
+        self.on_drop = Some(Arc::new(hear));
         self
     }
 

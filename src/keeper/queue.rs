@@ -8,8 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Keeper;
-use crate::broker::BrokerError;
-use crate::broker::Outage;
+use crate::broker::{BrokerError, Dropped, Outage};
 use crate::task::QueueName;
 
 /// How long a turn lasts unless renewed: the longest a queue goes without a keeper after one died.
@@ -33,6 +32,8 @@ pub(super) struct QueueKeeper<'a> {
     next_clean: Instant,
     /// From where in `active` to look for strays next time.
     clean_from: usize,
+    /// Dropped from the archive and not told yet.
+    dropped: Dropped,
 }
 
 impl<'a> QueueKeeper<'a> {
@@ -47,6 +48,7 @@ impl<'a> QueueKeeper<'a> {
             next_recover: now,
             next_clean: now,
             clean_from: 0,
+            dropped: Dropped::default(),
         }
     }
 
@@ -160,17 +162,34 @@ impl<'a> QueueKeeper<'a> {
         if reclaimed > 0 {
             warn!(queue.name = %self.queue, sets = reclaimed, "tasks of unfinished aggregation sets went back to their groups");
         }
-        if cleaned.expired + cleaned.trimmed > 0 {
-            debug!(
-                queue.name = %self.queue,
-                expired = cleaned.expired,
-                trimmed = cleaned.trimmed,
-                "deleted tasks past their retention"
-            );
+        if cleaned.expired > 0 {
+            debug!(queue.name = %self.queue, tasks = cleaned.expired, "deleted tasks past their retention");
         }
+        self.note_dropped(cleaned.dropped, cleaned.more);
         if cleaned.stranded > 0 {
             warn!(queue.name = %self.queue, tasks = cleaned.stranded, "repaired what stood in active without a lease");
         }
         Ok(())
+    }
+
+    /// Tells of tasks that the limits of the archive cost: once for a whole run of steps.
+    fn note_dropped(&mut self, dropped: Dropped, more: bool) {
+        self.dropped.age += dropped.age;
+        self.dropped.number += dropped.number;
+        if more || self.dropped.total() == 0 {
+            return;
+        }
+        let dropped = std::mem::take(&mut self.dropped);
+        warn!(
+            queue.name = %self.queue,
+            for_age = dropped.age,
+            for_number = dropped.number,
+            "dropped {} tasks from the archive of queue {}: it is over its limits",
+            dropped.total(),
+            self.queue
+        );
+        if let Some(on_drop) = &self.keeper.on_drop {
+            on_drop(self.queue, dropped);
+        }
     }
 }

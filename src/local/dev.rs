@@ -24,8 +24,7 @@ use super::put::Put;
 use super::read::{Found, Reader};
 use super::record;
 use super::squad::{Squads, Surroundings};
-use crate::broker::Outage;
-use crate::broker::{Broker, Endpoint, Owner};
+use crate::broker::{ArchiveLimits, Broker, Endpoint, Outage, Owner};
 use crate::scheduler::{Scheduler, Tick};
 use crate::telemetry::Metrics;
 
@@ -151,7 +150,7 @@ impl Dev {
         };
         let squads = Squads::new(broker.clone(), around, options.metrics.clone(), Arc::clone(&tell));
         let mut dev = Self {
-            keepers: Keepers::new(broker.clone(), owner),
+            keepers: Keepers::new(broker.clone(), owner, Arc::clone(&tell)),
             broker,
             scheduler,
             reader: Some(reader),
@@ -300,10 +299,14 @@ impl Dev {
             self.task_queues.insert(queue.key.clone(), Arc::clone(queue));
             self.squads.muster(queue);
         }
-        let served = self.task_queues.values().flat_map(|object| &object.queues);
-        let names = served.map(|queue| queue.redis_name.clone()).collect();
-        self.keepers.keep(&names);
-        self.metrics.watch_queues(names.iter().map(ToString::to_string));
+        let mut served = BTreeMap::new();
+        for object in self.task_queues.values() {
+            let limits =
+                ArchiveLimits { tasks_max: object.archive_tasks_max, age_max: object.archive_age_max };
+            served.extend(object.queues.iter().map(|queue| (queue.redis_name.clone(), limits)));
+        }
+        self.keepers.keep(&served);
+        self.metrics.watch_queues(served.keys().map(ToString::to_string));
     }
 }
 

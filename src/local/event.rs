@@ -34,6 +34,15 @@ pub enum Event {
     },
     /// A tick was accounted for.
     Tick(Tick),
+    /// The limits of a queue's archive have cost tasks.
+    Dropped {
+        /// The queue's name in Redis.
+        queue: String,
+        /// Tasks that were archived longer ago than the limit.
+        age: u64,
+        /// The oldest of too many.
+        number: u64,
+    },
     /// A fleet changes its size.
     Fleet {
         /// `namespace/name` of its TaskQueue.

@@ -211,6 +211,8 @@ impl Surroundings {
             ("CRONMILL_STRICT", queue.strict.to_string()),
             ("CRONMILL_CONCURRENCY", workers.concurrency.to_string()),
             ("CRONMILL_LEASE", format!("{}s", queue.lease.as_secs())),
+            ("CRONMILL_ARCHIVE_MAX_TASKS", queue.archive_tasks_max.to_string()),
+            ("CRONMILL_ARCHIVE_MAX_AGE", format!("{}s", queue.archive_age_max.as_secs())),
             ("CRONMILL_SHUTDOWN_TIMEOUT", PATIENCE.to_owned()),
         ]);
         if let Some(file) = &self.redis_ca {

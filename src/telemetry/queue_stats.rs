@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::{Instant, timeout_at};
 
-use super::labels::{QueueLabels, StateLabels};
+use super::labels::{DropLabels, QueueLabels, StateLabels};
 
 /// How long one scrape may wait for all its queues together.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(2);
@@ -49,6 +49,10 @@ pub struct QueueStats {
     pub processed_total: u64,
     /// Failed runs ever.
     pub failed_total: u64,
+    /// Archived tasks deleted because they were too old, ever.
+    pub dropped_for_age: u64,
+    /// Archived tasks deleted because there were too many, ever.
+    pub dropped_for_number: u64,
 }
 
 impl QueueStats {
@@ -97,6 +101,7 @@ pub(super) fn registry<'a>(stats: impl IntoIterator<Item = (&'a str, &'a QueueSt
     let paused = Family::<QueueLabels, Gauge<i64>>::default();
     let processed = Family::<QueueLabels, Counter>::default();
     let failed = Family::<QueueLabels, Counter>::default();
+    let dropped = Family::<DropLabels, Counter>::default();
     for (name, stats) in stats {
         let queue = QueueLabels { queue: name.to_owned() };
         for (state, count) in stats.by_state() {
@@ -107,6 +112,9 @@ pub(super) fn registry<'a>(stats: impl IntoIterator<Item = (&'a str, &'a QueueSt
         paused.get_or_create(&queue).set(i64::from(stats.paused));
         processed.get_or_create(&queue).inc_by(stats.processed_total);
         failed.get_or_create(&queue).inc_by(stats.failed_total);
+        for (limit, count) in [("age", stats.dropped_for_age), ("number", stats.dropped_for_number)] {
+            dropped.get_or_create(&DropLabels { queue: name.to_owned(), limit }).inc_by(count);
+        }
     }
     let mut registry = Registry::default();
     registry.register("asynq_tasks_enqueued_total", "Number of tasks in the queue, by state", tasks);
@@ -120,5 +128,10 @@ pub(super) fn registry<'a>(stats: impl IntoIterator<Item = (&'a str, &'a QueueSt
     registry.register("asynq_queue_paused_total", "Whether the queue is paused: 1, else 0", paused);
     registry.register("asynq_tasks_processed", "Number of runs ever, failed ones included", processed);
     registry.register("asynq_tasks_failed", "Number of failed runs ever", failed);
+    registry.register(
+        "cronmill_archive_dropped",
+        "Archived tasks deleted ever because the archive was over a limit",
+        dropped,
+    );
     registry
 }

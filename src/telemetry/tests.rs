@@ -156,6 +156,8 @@ fn shop_stats() -> QueueStats {
         paused: true,
         processed_total: 100,
         failed_total: 9,
+        dropped_for_age: 3,
+        dropped_for_number: 4,
     }
 }
 
@@ -173,6 +175,8 @@ async fn queue_stats_carry_asynqs_names_and_types() {
         ("asynq_queue_paused_total{queue=\"shop\"}", 1.0),
         ("asynq_tasks_processed_total{queue=\"shop\"}", 100.0),
         ("asynq_tasks_failed_total{queue=\"shop\"}", 9.0),
+        ("cronmill_archive_dropped_total{queue=\"shop\",limit=\"age\"}", 3.0),
+        ("cronmill_archive_dropped_total{queue=\"shop\",limit=\"number\"}", 4.0),
     ] {
         assert_eq!(samples.get(series), Some(&value), "{series}");
     }
@@ -181,6 +185,7 @@ async fn queue_stats_carry_asynqs_names_and_types() {
         ("asynq_queue_paused_total", "gauge"),
         ("asynq_tasks_processed_total", "counter"),
         ("asynq_tasks_failed_total", "counter"),
+        ("cronmill_archive_dropped_total", "counter"),
     ] {
         assert_eq!(types.get(name).map(String::as_str), Some(kind), "{name}");
     }

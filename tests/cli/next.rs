@@ -119,7 +119,7 @@ fn bad_flags_are_refused_with_what_is_allowed() {
         (["--count", "0"], "1..=10000"),
         (["--gap", "Maybe"], "After, Skip"),
         (["--overlap", "None"], "First, Both"),
-        (["--output", "yaml"], "table, json"),
+        (["--output", "xml"], "table, wide, json, yaml"),
         (["--nothing", "x"], "unexpected argument"),
     ] {
         let message = offline(&[&["cron", "next", "@daily"][..], &flags].concat()).refused(2);

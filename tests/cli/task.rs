@@ -302,7 +302,7 @@ async fn a_queue_that_is_not_there_is_named_with_those_that_are() {
             && message.ends_with("q19 and 5 more\n");
         assert!(is_bounded, "{message}");
     }
-    let message = stage.run(&["task", "ls", "-q", "q00", "-s", "nonsense"]).refused(2);
+    let message = stage.run(&["task", "ls", "-q", "q00", "-s", "done"]).refused(2);
     assert!(
         message.contains("active, pending, aggregating, scheduled, retry, archived, completed"),
         "{message}"

@@ -11,6 +11,7 @@ pub mod support;
 pub mod shop;
 
 mod check;
+mod dead_letter;
 mod ending;
 mod field;
 mod firing;

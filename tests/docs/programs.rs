@@ -153,11 +153,11 @@ fn the_table_of_variables_is_that_of_the_worker() {
 }
 
 #[test]
-fn local_mode_sets_the_first_seven_variables() {
+fn local_mode_sets_the_first_nine_variables() {
     let source = read("src/local/squad.rs");
     let set: BTreeSet<&str> = source.split('"').filter(|text| text.starts_with("CRONMILL_")).collect();
     let table = table(&read("README.md"), &["Variable", "Default"]);
-    let first: Vec<String> = table.rows.iter().take(7).map(|row| row[0].replace('`', "")).collect();
+    let first: Vec<String> = table.rows.iter().take(9).map(|row| row[0].replace('`', "")).collect();
     assert_eq!(first.iter().map(String::as_str).collect::<BTreeSet<_>>(), set);
 }
 

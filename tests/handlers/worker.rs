@@ -262,6 +262,24 @@ async fn help_shows_the_variables_but_no_url_from_the_environment() {
 }
 
 #[tokio::test]
+async fn a_worker_keeps_the_archive_within_its_limits() {
+    let redis = RedisServer::start();
+    for n in 0..30 {
+        redis.cli(["HSET", &format!("asynq:{{default}}:t:{n}"), "msg", "x", "state", "archived"]);
+        redis.cli(["ZADD", "asynq:{default}:archived", &(4_000_000_000_u64 + n).to_string(), &n.to_string()]);
+    }
+    redis.cli(["HSET", "asynq:{default}:t:old", "msg", "x", "state", "archived"]);
+    redis.cli(["ZADD", "asynq:{default}:archived", "1000", "old"]);
+    let _worker = worker(&redis.url(), &["--archive-max-tasks", "12", "--archive-max-age", "2h"]);
+    until(LIMIT, "the archive is within its limits", async || {
+        redis.cli(["ZCARD", "asynq:{default}:archived"]) == "12"
+    })
+    .await;
+    let dropped = redis.cli_lines(["HMGET", "cronmill:{default}:dropped", "age", "number"]);
+    assert_eq!(dropped, ["1", "18"]);
+}
+
+#[tokio::test]
 async fn what_expired_is_counted_though_no_worker_claimed_it() {
     let redis = RedisServer::start();
     let addr = free_address().await;

@@ -5,6 +5,7 @@
 pub mod support;
 
 mod attempts;
+mod bulk;
 mod counts;
 mod crash;
 mod from_go;

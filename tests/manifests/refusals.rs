@@ -94,7 +94,7 @@ fn objects_without_a_sound_name() {
             head.to_owned(),
             &[
                 "x.yaml:1: TaskQueue: metadata: is missing; allowed: an object with annotations, labels, name, namespace",
-                "x.yaml:1: TaskQueue: spec: is missing; allowed: an object with lease, priority, queues, workers",
+                "x.yaml:1: TaskQueue: spec: is missing; allowed: an object with deadLetter, lease, priority, queues, workers",
             ],
         ),
         (
@@ -104,7 +104,7 @@ fn objects_without_a_sound_name() {
              and '.', with a letter or digit at both ends; 1 to 253 characters",
                 "x.yaml:5: TaskQueue: metadata.lables: unknown field, did you mean labels?; allowed: annotations, labels, \
              name, namespace",
-                "x.yaml:6: TaskQueue: spec: is a list; allowed: an object with lease, priority, queues, workers",
+                "x.yaml:6: TaskQueue: spec: is a list; allowed: an object with deadLetter, lease, priority, queues, workers",
             ],
         ),
         (
@@ -151,7 +151,7 @@ fn fields_nobody_knows() {
             &[
                 "x.yaml:9: TaskQueue default/q: spec.queues[1].wieght: unknown field, did you mean weight?; allowed: name, \
              paused, redisName, weight",
-                "x.yaml:10: TaskQueue default/q: spec.redis: unknown field; allowed: lease, priority, queues, workers",
+                "x.yaml:10: TaskQueue default/q: spec.redis: unknown field; allowed: deadLetter, lease, priority, queues, workers",
             ],
         ),
     ]);
@@ -389,6 +389,16 @@ fn rules_over_a_task_queue() {
         (queue("queues: [{name: a}]\nlease: 60m"), &[]),
         (queue("queues: [{name: a}]\nlease: 1h1s"), &[lease]),
         (queue("queues: [{name: a}]\nlease: 1d"), &[lease]),
+        (
+            queue("queues: [{name: a}]\ndeadLetter: {maxTasks: -1, maxAge: 0d}"),
+            &[
+                "x.yaml:7: TaskQueue default/q: spec.deadLetter.maxTasks: -1 is not allowed; allowed: a whole number from 0 to 10000000",
+            ],
+        ),
+        (
+            queue("queues: [{name: a}]\ndeadLetter: {maxAge: 0d}"),
+            &["x.yaml:7: TaskQueue default/q: spec.deadLetter.maxAge: must be at least 1s"],
+        ),
         (
             queue("queues: [{name: a}]\nworkers:\n  scaling: {minReplicas: 5, maxReplicas: 2}"),
             &[

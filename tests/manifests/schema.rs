@@ -139,6 +139,8 @@ fn a_queue_that_says_nothing_gets_the_defaults_of_the_schema() {
     let queue = folder.manifests.queues().next().unwrap();
     assert_eq!(queue.uid, local_uid("TaskQueue", "default", "main").to_string());
     assert_eq!((queue.strict, queue.lease), (false, Duration::from_secs(30)));
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    assert_eq!((queue.archive_tasks_max, queue.archive_age_max), (10_000, days(90)));
     let queues: Vec<_> =
         queue.queues.iter().map(|q| (q.name.as_str(), q.redis_name.as_str(), q.weight, &q.paused)).collect();
     assert_eq!(queues, [("default", "default", 1, &None), ("low", "low", 1, &None)]);
@@ -165,6 +167,7 @@ spec:
   - {name: low, redisName: 'Old Name', paused: {reason: migration, until: 2027-01-01T00:00:00Z}}
   priority: Strict
   lease: 2m
+  deadLetter: {maxTasks: 0, maxAge: 36h}
   workers:
     replicas: 3
     concurrency: 7
@@ -180,6 +183,8 @@ spec:
     assert_eq!(folder.errors(), Vec::<String>::new());
     let queue = folder.manifests.queues().next().unwrap();
     assert_eq!((queue.strict, queue.lease), (true, Duration::from_secs(120)));
+    let limits = (queue.archive_tasks_max, queue.archive_age_max);
+    assert_eq!(limits, (0, Duration::from_secs(36 * 3600)));
     let paused = Paused { reason: "migration".into(), until: Some("2027-01-01T00:00:00Z".parse().unwrap()) };
     let queues: Vec<_> = queue
         .queues

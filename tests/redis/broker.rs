@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cronmill::broker::{
-    ArchiveLimits, Broker, ClaimRequest, Claimed, ClaimedTask, Enqueued, Extended, Finish, FinishOutcome,
-    Finished, NewTask, Owner, Page, PauseNote, Resumed,
+    ArchiveLimits, Broker, ClaimRequest, Claimed, ClaimedTask, Dropped, Enqueued, Extended, Finish,
+    FinishOutcome, Finished, NewTask, Owner, Page, PauseNote, Resumed,
 };
 use cronmill::task::{Message, QueueName, State};
 use jiff::{SignedDuration, Timestamp};
@@ -347,9 +347,36 @@ async fn the_archive_is_trimmed_to_its_limits() {
         bench.cli(&["ZADD", "asynq:{q}:archived", &(4_000_000_000_u64 + n).to_string(), &n.to_string()]);
     }
     let limits = ArchiveLimits { tasks_max: 10, ..ArchiveLimits::default() };
-    assert_eq!(bench.broker.clean(&bench.queue, limits, 0).await.expect("clean").trimmed, 20);
+    let cleaned = bench.broker.clean(&bench.queue, limits, 0).await.expect("clean");
+    assert_eq!(cleaned.dropped, Dropped { age: 0, number: 20 });
     assert_eq!(bench.cli(&["ZCARD", "asynq:{q}:archived"]), "10");
     assert_eq!(bench.cli(&["EXISTS", "asynq:{q}:t:0", "asynq:{q}:t:29"]), "1");
+}
+
+#[tokio::test]
+async fn each_task_dropped_from_the_archive_is_counted_by_the_limit_it_was_over() {
+    let bench = Bench::new().await;
+    let now = bench.broker.now().as_second();
+    for n in 0..250 {
+        let at = if n < 130 { now - 7200 } else { now - 60 };
+        bench.cli(&["HSET", &format!("asynq:{{q}}:t:{n}"), "msg", "x", "state", "archived"]);
+        bench.cli(&["ZADD", "asynq:{q}:archived", &at.to_string(), &n.to_string()]);
+    }
+    let limits = ArchiveLimits { tasks_max: 100, age_max: Duration::from_secs(3600) };
+    let mut steps = Vec::new();
+    loop {
+        let cleaned = bench.broker.clean(&bench.queue, limits, 0).await.expect("clean");
+        steps.push(cleaned.dropped);
+        if !cleaned.more {
+            break;
+        }
+    }
+    let sum = |of: fn(&Dropped) -> u64| steps.iter().map(of).sum::<u64>();
+    assert_eq!((sum(|step| step.age), sum(|step| step.number)), (130, 20));
+    assert!(steps.iter().all(|step| step.total() <= 100), "{steps:?}");
+    let summary = bench.broker.queue_summary(&bench.queue).await.expect("summary");
+    assert_eq!((summary.dropped, summary.archived), (Dropped { age: 130, number: 20 }, 100));
+    assert_eq!(bench.server.keys("asynq:{q}:t:*").len(), 100);
 }
 
 #[tokio::test]

@@ -5,7 +5,11 @@ pub mod support;
 
 mod attempts;
 mod broker;
+mod bulk;
+mod edits;
 mod field;
 mod groups;
+mod removal;
 mod schedule;
 mod unique;
+mod yard;

@@ -22,6 +22,7 @@ use super::endpoint::{Endpoint, Place};
 use super::error::is_demotion;
 use routed::Routed;
 use sentinel::Follower;
+pub(super) use slot::slot_of;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -78,6 +79,16 @@ impl Link {
             }
             Self::Cluster(routed) => routed.shards(),
         })
+    }
+
+    /// The server that holds a queue, as known now, and the way to it alone: where a command names no key.
+    pub(super) fn shard_of(&self, endpoint: &Endpoint, queue: &str) -> RedisResult<Shard> {
+        match self {
+            Self::Single(_) | Self::Sentinel(_) => {
+                Ok(Shard { address: endpoint.to_string(), link: self.clone(), clock: None })
+            }
+            Self::Cluster(routed) => routed.shard_of(queue),
+        }
     }
 
     /// The clock of the server that holds a queue, where each has its own.

@@ -44,12 +44,11 @@ impl Routed {
     }
 
     pub(in crate::broker) fn shards(&self) -> Vec<Shard> {
-        let shard = |node: Arc<Node>| Shard {
-            address: node.address(),
-            link: Link::Single(node.connection.clone()),
-            clock: Some(Arc::clone(&node.clock)),
-        };
-        self.cluster.nodes().into_iter().map(shard).collect()
+        self.cluster.nodes().iter().map(shard).collect()
+    }
+
+    pub(super) fn shard_of(&self, queue: &str) -> RedisResult<Shard> {
+        Ok(shard(&self.cluster.owner(slot_of_queue(queue))?))
     }
 
     pub(super) fn clock_of(&self, queue: &str) -> Option<Arc<Clock>> {
@@ -210,6 +209,14 @@ impl Routed {
         let nobody =
             || redis::make_extension_error("CLUSTERDOWN".into(), Some("no node is known".to_owned()));
         Err(refused.unwrap_or_else(nobody))
+    }
+}
+
+fn shard(node: &Arc<Node>) -> Shard {
+    Shard {
+        address: node.address(),
+        link: Link::Single(node.connection.clone()),
+        clock: Some(Arc::clone(&node.clock)),
     }
 }
 

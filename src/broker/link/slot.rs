@@ -32,7 +32,7 @@ pub(super) fn is_script(name: &[u8]) -> bool {
 }
 
 /// The slot of a key.
-pub(super) fn slot_of(key: &[u8]) -> u16 {
+pub(in crate::broker) fn slot_of(key: &[u8]) -> u16 {
     crc16(tag_of(key).unwrap_or(key)) % SLOTS as u16
 }
 

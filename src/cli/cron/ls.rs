@@ -10,7 +10,7 @@ use super::entry_lookup::{self, Placed};
 use crate::causes;
 use crate::cli::args::{ConnectionArgs, OutputArgs};
 use crate::cli::exit::Failure;
-use crate::cli::output::{Table, Tone, relative};
+use crate::cli::output::{Table, Tone, distance, relative};
 use crate::schedule::{CatchUp, Concurrency, Entry, Gap, Overlap};
 
 /// Flags of `cronmill cron ls`.
@@ -125,8 +125,23 @@ impl Schedule {
 }
 
 fn table(schedules: &[Schedule], now: Timestamp) -> Table {
-    let mut table =
-        Table::new(&["NAME", "SCHEDULE", "ZONE", "QUEUE", "SUSPENDED", "LAST", "NEXT", "OUTCOMES", "FAULT"]);
+    let mut table = Table::new(&[
+        "NAME",
+        "SCHEDULE",
+        "ZONE",
+        "QUEUE",
+        "+TYPE",
+        "+POLICY",
+        "+CATCH UP",
+        "+JITTER",
+        "SUSPENDED",
+        "LAST",
+        "NEXT",
+        "OUTCOMES",
+        "+CLUSTER",
+        "+UID",
+        "FAULT",
+    ]);
     for schedule in schedules {
         let object = schedule.object.as_ref();
         let of = |field: fn(&Object) -> String| object.map_or_else(|| "?".to_owned(), field);
@@ -144,10 +159,16 @@ fn table(schedules: &[Schedule], now: Timestamp) -> Table {
             of(|object| object.schedules.join("; ")),
             of(|object| object.time_zone.clone()),
             schedule.queue.clone(),
+            of(|object| object.task_type.clone()),
+            of(|object| format!("{:?}", object.concurrency_policy)),
+            of(|object| format!("{:?}", object.catch_up)),
+            of(|object| distance(object.jitter_seconds.into())),
             of(|object| if object.suspend { "yes" } else { "no" }.to_owned()),
             relative(schedule.last_time, now),
             relative(schedule.next_time, now),
             outcomes(&schedule.outcomes),
+            of(|object| object.cluster.clone()),
+            schedule.uid.clone(),
             schedule.fault.clone().unwrap_or_default(),
         ];
         table.row(tone, cells);

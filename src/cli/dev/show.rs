@@ -65,6 +65,13 @@ impl Show {
                 );
             }
             Event::Tick(tick) => self.print(&tick_line(tick), tick_json(tick)),
+            Event::Dropped { queue, age, number } => self.print(
+                &format!(
+                    "drop   {queue:<28} {} from the archive, {age} too old, {number} too many",
+                    count_of(age + number, "task")
+                ),
+                json!({"event": "dropped", "queue": queue, "age": age, "number": number}),
+            ),
             Event::Fleet { name, from, to, why } => self.print(
                 &format!("fleet  {name:<28} {from} → {} ({why})", count_of(u64::from(*to), "worker")),
                 json!({"event": "fleet", "name": name, "from": from, "to": to, "why": why}),

@@ -2,15 +2,19 @@
 //!
 //! Texts that come from Redis may hold anything; what goes to a terminal passes through [`clean`].
 
+mod progress;
 mod sheet;
 mod table;
 mod text;
+mod yaml;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
+pub(super) use progress::{Progress, ask, can_ask};
 pub(super) use sheet::Sheet;
 pub(super) use table::{Table, Tone};
 pub(super) use text::{clean, clean_lines, count_of, distance, known, relative, shorten, size};
+pub(super) use yaml::yaml;
 
 use super::exit::Failure;
 

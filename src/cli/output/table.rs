@@ -30,13 +30,14 @@ impl Tone {
 pub(super) const BOLD: &str = "\u{1b}[1m";
 pub(super) const RESET: &str = "\u{1b}[0m";
 
-/// A column: its heading, and where its cells stand.
+/// A column.
 #[derive(Clone, Debug)]
-enum Column {
-    /// Text.
-    Left(String),
-    /// Numbers.
-    Right(String),
+struct Column {
+    heading: String,
+    /// Whether its cells are numbers, which stand on the right.
+    is_number: bool,
+    /// Whether only the wide form has it.
+    is_wide: bool,
 }
 
 /// A table for people.
@@ -47,11 +48,14 @@ pub(in crate::cli) struct Table {
 }
 
 impl Table {
-    /// A table without rows. A heading that begins with `>` is that of a column of numbers.
+    /// A table without rows. A heading that begins with `>` is that of a column of numbers, one that begins with `+`
+    /// that of a column which only the wide form has.
     pub(in crate::cli) fn new(headings: &[&str]) -> Self {
-        let column = |heading: &&str| match heading.strip_prefix('>') {
-            Some(heading) => Column::Right(heading.to_owned()),
-            None => Column::Left((*heading).to_owned()),
+        let column = |heading: &&str| {
+            let (heading, is_wide) = heading.strip_prefix('+').map_or((*heading, false), |rest| (rest, true));
+            let (heading, is_number) =
+                heading.strip_prefix('>').map_or((heading, false), |rest| (rest, true));
+            Column { heading: heading.to_owned(), is_number, is_wide }
         };
         Self { columns: headings.iter().map(column).collect(), rows: Vec::new() }
     }
@@ -67,20 +71,20 @@ impl Table {
     }
 
     /// The table as text, each line ended.
-    pub(in crate::cli) fn render(&self, color: bool) -> String {
+    pub(in crate::cli) fn render(&self, color: bool, wide: bool) -> String {
+        let is_shown: Vec<bool> = self.columns.iter().map(|column| wide || !column.is_wide).collect();
         let mut table = comfy_table::Table::new();
         table.load_style(NOTHING);
-        let headings = self.columns.iter().map(|column| match column {
-            Column::Left(heading) | Column::Right(heading) => heading,
-        });
-        table.set_header(Row::from(headings.collect::<Vec<_>>()));
+        table
+            .set_header(Row::from(shown(&self.columns, &is_shown).map(|it| &it.heading).collect::<Vec<_>>()));
         for (_, cells) in &self.rows {
-            table.add_row(Row::from(cells.iter().map(|cell| clean(cell)).collect::<Vec<_>>()));
+            let cells = shown(cells, &is_shown).map(|cell| clean(cell));
+            table.add_row(Row::from(cells.collect::<Vec<_>>()));
         }
-        for (shown, column) in table.column_iter_mut().zip(&self.columns) {
-            shown.set_padding((0, 2));
-            if let Column::Right(_) = column {
-                shown.set_cell_alignment(CellAlignment::Right);
+        for (drawn, column) in table.column_iter_mut().zip(shown(&self.columns, &is_shown)) {
+            drawn.set_padding((0, 2));
+            if column.is_number {
+                drawn.set_cell_alignment(CellAlignment::Right);
             }
         }
         // Cells have no line breaks and nothing is wrapped, so that lines and rows go together.
@@ -97,14 +101,19 @@ impl Table {
     }
 }
 
+/// The columns, or the cells of a row, that are shown.
+fn shown<'a, T>(all: &'a [T], is_shown: &'a [bool]) -> impl Iterator<Item = &'a T> {
+    all.iter().zip(is_shown).filter(|(_, is_shown)| **is_shown).map(|(one, _)| one)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn table() -> Table {
-        let mut table = Table::new(&["NAME", ">SIZE", "WHY"]);
-        table.row(Tone::Plain, vec!["a".into(), "7".into(), String::new()]);
-        table.row(Tone::Wrong, vec!["b\u{1b}[2J\nc".into(), "1234".into(), "日本".into()]);
+        let mut table = Table::new(&["NAME", "+>ID", ">SIZE", "WHY"]);
+        table.row(Tone::Plain, vec!["a".into(), "1".into(), "7".into(), String::new()]);
+        table.row(Tone::Wrong, vec!["b\u{1b}[2J\nc".into(), "22".into(), "1234".into(), "日本".into()]);
         table
     }
 
@@ -113,12 +122,18 @@ mod tests {
         let expected = "NAME           SIZE  WHY\n\
                         a                 7\n\
                         b\\u{1b}[2J\\nc  1234  日本\n";
-        assert_eq!(table().render(false), expected);
+        assert_eq!(table().render(false, false), expected);
+    }
+
+    #[test]
+    fn the_wide_form_has_more_columns() {
+        let text = table().render(false, true);
+        assert!(text.starts_with("NAME           ID  SIZE  WHY\na               1     7\n"), "{text}");
     }
 
     #[test]
     fn colour_is_around_whole_lines() {
-        let text = table().render(true);
+        let text = table().render(true, false);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with("\u{1b}[1mNAME") && lines[0].ends_with("WHY\u{1b}[0m"), "{text}");
         assert!(!lines[1].contains('\u{1b}'), "{text}");

@@ -74,7 +74,7 @@ pub(in crate::cli) struct EnqueueArgs {
 
 /// Where a payload comes from. `Debug` does not show it.
 #[derive(Clone)]
-enum PayloadArg {
+pub(super) enum PayloadArg {
     Json(String),
     File(PathBuf),
     Stdin,
@@ -101,7 +101,7 @@ impl std::fmt::Debug for PayloadArg {
 }
 
 impl PayloadArg {
-    fn read(self) -> Result<Bytes, Failure> {
+    pub(super) fn read(self) -> Result<Bytes, Failure> {
         match self {
             Self::Json(text) => match serde_json::from_str::<IgnoredAny>(&text) {
                 Ok(IgnoredAny) => Ok(text.into()),

@@ -1,19 +1,18 @@
 //! `cronmill task ls`: a page of a queue's tasks.
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
-use clap::builder::TypedValueParser as _;
 use jiff::Timestamp;
 
+use super::many::states;
 use super::view::Task;
-use crate::broker::{Broker, BrokerError, Page, TaskView};
+use crate::broker::{Broker, BrokerError, Page, TaskCursor, TaskView};
 use crate::cli::args::{ConnectionArgs, OutputArgs};
 use crate::cli::exit::Failure;
-use crate::cli::output::{Table, Tone, distance, relative, shorten};
+use crate::cli::output::{Table, Tone, clean, distance, print_note, relative, shorten};
 use crate::cli::queue::require_queue;
 use crate::task::{QueueName, State};
 
-/// States whose tasks can be listed, in this order. Aggregating ones stand in their groups.
+/// States listed when none is named, in this order. Aggregating tasks stand in their groups.
 const LISTED: [State; 6] =
     [State::Active, State::Pending, State::Scheduled, State::Retry, State::Archived, State::Completed];
 /// Bytes of each payload and result printed; `task show` has all of them.
@@ -31,7 +30,7 @@ pub(in crate::cli) struct LsArgs {
     #[arg(short, long, value_name = "STATE", value_parser = states())]
     state: Option<State>,
     /// Only the tasks that wait in this group of the queue, the first to join first.
-    #[arg(long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME")]
     group: Option<String>,
     /// Tasks on a page, 1 to 1000.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -39,14 +38,14 @@ pub(in crate::cli) struct LsArgs {
     /// Which page, from 1: the longest waiting and the earliest due come first.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     page: u32,
+    /// Go on after this place, which the page before printed: unlike --page it skips and repeats nothing while tasks
+    /// come and go. For all states but active and pending.
+    #[arg(long, value_name = "PLACE", requires = "state", conflicts_with = "page")]
+    after: Option<TaskCursor>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten, next_help_heading = "Connection")]
     connection: ConnectionArgs,
-}
-
-fn states() -> impl clap::builder::TypedValueParser<Value = State> {
-    PossibleValuesParser::new(State::ALL.map(State::as_str)).try_map(|name| name.parse::<State>())
 }
 
 impl LsArgs {
@@ -54,20 +53,48 @@ impl LsArgs {
         let state = self.wanted_state()?;
         let broker = self.connection.connect().await?;
         require_queue(&broker, &self.queue).await?;
-        let limit = usize::from(self.limit);
-        let offset = (self.page as usize - 1).saturating_mul(limit);
-        let page = Page { offset, limit };
-        let views = match (state, &self.group) {
-            (_, Some(group)) => broker.group_tasks(&self.queue, group, page).await?,
-            (Some(state), None) => broker.tasks(&self.queue, state, page).await?,
-            (None, None) => one_after_the_other(&broker, &self.queue, page).await?,
-        };
+        let (views, next) = self.read(&broker, state).await?;
         let tasks: Vec<_> = views.into_iter().map(|view| Task::new(view, CONTENT_BYTES_MAX)).collect();
-        let nothing = match state {
-            Some(state) => format!("no {state} task on page {} of queue {}", self.page, self.queue),
-            None => format!("no task on page {} of queue {}", self.page, self.queue),
+        let place = if self.after.is_some() {
+            "after that place".to_owned()
+        } else {
+            format!("on page {}", self.page)
         };
-        self.output.list(&tasks, &nothing, || table(&tasks, broker.now()))
+        let nothing = match state {
+            Some(state) => format!("no {state} task {place} of queue {}", self.queue),
+            None => format!("no task {place} of queue {}", self.queue),
+        };
+        let chars_max = if self.output.is_wide() { usize::MAX } else { CELL_CHARS_MAX };
+        self.output.list(&tasks, &nothing, || table(&tasks, chars_max, broker.now()))?;
+        if let Some(next) = next {
+            print_note(&clean(&format!("there may be more: --after {next}")));
+        }
+        Ok(())
+    }
+
+    /// A page, and where to go on in a list whose places stay.
+    async fn read(
+        &self,
+        broker: &Broker,
+        state: Option<State>,
+    ) -> Result<(Vec<TaskView>, Option<TaskCursor>), BrokerError> {
+        let limit = usize::from(self.limit);
+        let page = Page { offset: (self.page as usize - 1).saturating_mul(limit), limit };
+        match state {
+            None => Ok((one_after_the_other(broker, &self.queue, page).await?, None)),
+            Some(state) if self.after.is_some() => {
+                let (group, after) = (self.group.as_deref(), self.after.as_ref());
+                broker.tasks_after(&self.queue, state, group, after, limit).await
+            }
+            Some(state) => {
+                let views = match &self.group {
+                    Some(group) => broker.group_tasks(&self.queue, group, page).await?,
+                    None => broker.tasks(&self.queue, state, page).await?,
+                };
+                let next = views.last().filter(|_| views.len() == limit).and_then(TaskCursor::after);
+                Ok((views, next))
+            }
+        }
     }
 
     /// A group's tasks are aggregating, and aggregating tasks are listed by group.
@@ -78,6 +105,9 @@ impl LsArgs {
             }
             (Some(state), Some(_)) if state != State::Aggregating => {
                 format!("tasks in a group are aggregating, not {state}: leave out --state or --group")
+            }
+            (Some(State::Active | State::Pending), None) if self.after.is_some() => {
+                "--after is for states that are kept by time, not active or pending; take --page".to_owned()
             }
             (state, None) => return Ok(state),
             (_, Some(_)) => return Ok(Some(State::Aggregating)),
@@ -108,8 +138,23 @@ async fn one_after_the_other(
     Ok(views)
 }
 
-fn table(tasks: &[Task], now: Timestamp) -> Table {
-    let mut table = Table::new(&["ID", "TYPE", "STATE", "DETAIL", "RETRIES", "PAYLOAD", "LAST ERROR"]);
+fn table(tasks: &[Task], chars_max: usize, now: Timestamp) -> Table {
+    let mut table = Table::new(&[
+        "ID",
+        "TYPE",
+        "STATE",
+        "DETAIL",
+        "RETRIES",
+        "+>LOST",
+        "+TIMEOUT",
+        "+DEADLINE",
+        "+RETENTION",
+        "+GROUP",
+        "+UNIQUE KEY",
+        "PAYLOAD",
+        "+RESULT",
+        "LAST ERROR",
+    ]);
     for task in tasks {
         let tone = match task.state {
             State::Archived => Tone::Wrong,
@@ -122,12 +167,23 @@ fn table(tasks: &[Task], now: Timestamp) -> Table {
             task.state.to_string(),
             detail(task, now),
             format!("{}/{}", task.retried, task.max_retry),
-            shorten(&task.payload.shown(), CELL_CHARS_MAX),
-            shorten(task.last_error.as_deref().unwrap_or_default(), CELL_CHARS_MAX),
+            task.crashes.to_string(),
+            task.timeout_seconds.map_or_else(none, |seconds| distance(seconds.unsigned_abs())),
+            relative(task.deadline, now),
+            distance(task.retention_seconds.unsigned_abs()),
+            task.group.clone().unwrap_or_else(none),
+            task.unique_key.clone().unwrap_or_else(none),
+            shorten(&task.payload.shown(), chars_max),
+            task.result.as_ref().map_or_else(none, |result| shorten(&result.shown(), chars_max)),
+            shorten(task.last_error.as_deref().unwrap_or_default(), chars_max),
         ];
         table.row(tone, cells);
     }
     table
+}
+
+fn none() -> String {
+    "-".to_owned()
 }
 
 /// What matters in the task's state: its worker, or a time.

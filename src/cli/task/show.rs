@@ -35,7 +35,7 @@ impl ShowArgs {
         let Some(view) = broker.task(&self.queue, &self.id).await? else {
             return Err(no_such_task(&broker, &self.queue, &self.id).await?);
         };
-        let bytes_max = if self.output.is_json() { usize::MAX } else { SHOWN_BYTES_MAX };
+        let bytes_max = if self.output.is_data() { usize::MAX } else { SHOWN_BYTES_MAX };
         let history = broker.task_history(&self.queue, &self.id).await?;
         let task = Task::new(view, bytes_max).with_history(history);
         self.output.one(&task, || sheet(&task, broker.now()))

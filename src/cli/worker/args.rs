@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::broker::Endpoint;
+use crate::broker::{ArchiveLimits, Endpoint};
 use crate::cli::args::duration::parse_positive_duration;
 use crate::cli::args::redis::secret;
 use crate::cli::args::{Listen, LogArgs, RedisArgs, parse_duration, parse_switch};
@@ -42,6 +42,13 @@ pub(super) struct WorkerArgs {
     #[arg(long, env = "CRONMILL_LEASE", value_name = "DURATION", default_value = "30s")]
     #[arg(value_parser = parse_positive_duration)]
     lease: Duration,
+    /// How many archived tasks of each queue are kept, the newest; 0 for none.
+    #[arg(long, env = "CRONMILL_ARCHIVE_MAX_TASKS", value_name = "N", default_value_t = 10_000)]
+    archive_max_tasks: u64,
+    /// How long an archived task is kept. As in 90s 5m 2h 7d.
+    #[arg(long, env = "CRONMILL_ARCHIVE_MAX_AGE", value_name = "DURATION", default_value = "90d")]
+    #[arg(value_parser = parse_positive_duration)]
+    archive_max_age: Duration,
     /// How long running tasks get to end after a signal. As in 90s 5m 2h.
     #[arg(long, env = "CRONMILL_SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "8s")]
     #[arg(value_parser = parse_duration)]
@@ -105,6 +112,7 @@ pub(super) struct Config {
     pub(super) strict: bool,
     pub(super) concurrency: usize,
     pub(super) lease: Duration,
+    pub(super) archive: ArchiveLimits,
     pub(super) shutdown_timeout: Duration,
     pub(super) listen: Option<SocketAddr>,
     pub(super) database: Option<PathBuf>,
@@ -121,6 +129,7 @@ impl WorkerArgs {
             strict: self.strict,
             concurrency: self.concurrency.into(),
             lease: self.lease,
+            archive: ArchiveLimits { tasks_max: self.archive_max_tasks, age_max: self.archive_max_age },
             shutdown_timeout: self.shutdown_timeout,
             listen: self.listen.0,
             database: self.database.0,
@@ -204,6 +213,8 @@ mod tests {
             "--strict",
             "--concurrency=5",
             "--lease=2m",
+            "--archive-max-tasks=7",
+            "--archive-max-age=2h",
             "--shutdown-timeout=0s",
             "--listen=127.0.0.1:9090",
             "--database=shop.db",
@@ -213,6 +224,8 @@ mod tests {
         assert!(config.strict);
         assert_eq!(config.concurrency, 5);
         assert_eq!((config.lease, config.shutdown_timeout), (Duration::from_secs(120), Duration::ZERO));
+        let archive = ArchiveLimits { tasks_max: 7, age_max: Duration::from_secs(7200) };
+        assert_eq!(config.archive, archive);
         assert_eq!(config.listen, Some("127.0.0.1:9090".parse().unwrap()));
         assert_eq!(config.database, Some("shop.db".into()));
     }
@@ -223,6 +236,7 @@ mod tests {
             ("--concurrency=0", "1..=10000"),
             ("--lease=0s", "90s 5m 2h 7d"),
             ("--lease=30", "90s 5m 2h 7d"),
+            ("--archive-max-age=0s", "90s 5m 2h 7d"),
             ("--queues=a=0", "1 to 1000"),
             ("--listen=9090", "ip:port"),
             ("--strict=perhaps", "unexpected value"),

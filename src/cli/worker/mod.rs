@@ -114,6 +114,7 @@ fn server(config: &Config, broker: Broker, metrics: &Metrics, signals: &Signals)
         .strict(config.strict)
         .concurrency(config.concurrency)
         .lease(config.lease)
+        .archive_limits(config.archive)
         .shutdown_timeout(config.shutdown_timeout)
         .hurry(signals.hurry().clone())
         .events(Arc::new(AttemptMetrics::new(metrics, &config.queues)));

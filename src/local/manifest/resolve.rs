@@ -50,6 +50,10 @@ pub struct ResolvedQueue {
     pub strict: bool,
     /// How long a worker owns a task without a sign of life.
     pub lease: Duration,
+    /// How many archived tasks of each queue are kept.
+    pub archive_tasks_max: u64,
+    /// How long an archived task is kept.
+    pub archive_age_max: Duration,
     /// Its workers; `None`: something else takes the tasks.
     pub workers: Option<WorkerFleet>,
     /// Where it was read.
@@ -96,6 +100,8 @@ pub(super) fn resolve_queue(admitted: &Admitted, source: Source) -> Option<Resol
         queues: queues.collect(),
         strict: spec.priority == Priority::Strict,
         lease: spec.lease.as_std(),
+        archive_tasks_max: spec.dead_letter.max_tasks.unsigned_abs().into(),
+        archive_age_max: spec.dead_letter.max_age.as_std(),
         workers: spec.workers.as_ref().map(|workers| WorkerFleet {
             program: program.clone(),
             replicas: workers.replicas.map(i32::unsigned_abs),
