@@ -19,6 +19,8 @@ const TASKS_PER_CLAIM: usize = 64;
 const BYTES_PER_CLAIM: usize = 1024 * 1024;
 /// How much longer than the leases Redis remembers what a claim was given.
 const RECEIPT_MARGIN_S: u64 = 60;
+/// What a claim is called in errors.
+const CLAIMING: &str = "claim tasks";
 
 /// Who holds a lease: one run of one process, `<host>:<pid>:<random id>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -86,8 +88,6 @@ pub struct ClaimedTask {
     pub leased_until: Timestamp,
     /// Since when it was pending, if that was noted.
     pub pending_since: Option<Timestamp>,
-    /// How often a worker vanished while running it.
-    pub crashes: u32,
     /// It was taken back: end it without running it.
     pub revoked: bool,
 }
@@ -113,7 +113,6 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Command`]; repeat with the same sequence number.
     pub async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claimed, BrokerError> {
-        const DOING: &str = "claim tasks";
         let keys = QueueKeys::new(request.queue);
         let owner = request.owner.as_str();
         let lease_s = seconds(request.lease);
@@ -123,7 +122,7 @@ impl Broker {
         call.arg(keys.task_prefix()).arg(owner).arg(request.sequence);
         call.arg(request.max.clamp(1, TASKS_PER_CLAIM)).arg(lease_s).arg(BYTES_PER_CLAIM);
         call.arg(lease_s + RECEIPT_MARGIN_S);
-        let mut reply = Reply::new(DOING, self.run(DOING, request.queue.as_str(), &call).await?)?;
+        let mut reply = Reply::new(CLAIMING, self.run(CLAIMING, request.queue.as_str(), &call).await?)?;
         let status = reply.text()?;
         let dropped = reply.int()?;
         if dropped > 0 {
@@ -133,12 +132,12 @@ impl Broker {
             "tasks" if reply.is_empty() => Ok(Claimed::Tasks(Vec::new())),
             "tasks" => {
                 let leased_until = from_s(reply.int()?);
-                Ok(Claimed::Tasks(tasks(Packed::new(DOING, &reply.bytes()?), leased_until)?))
+                Ok(Claimed::Tasks(tasks(&reply.bytes()?, &reply.bytes()?, leased_until)?))
             }
             "empty" => Ok(Claimed::Empty),
             "paused" => Ok(Claimed::Paused),
             "cordoned" => Ok(Claimed::Cordoned),
-            other => Err(BrokerError::Reply { doing: DOING, problem: format!("status {other:?}") }),
+            other => Err(BrokerError::Reply { doing: CLAIMING, problem: format!("status {other:?}") }),
         }
     }
 
@@ -182,21 +181,20 @@ pub(super) fn seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
-/// First all ids, then for each in its place message, pending since, crashes, revoked.
-fn tasks(mut packed: Packed<'_>, leased_until: Timestamp) -> Result<Vec<ClaimedTask>, BrokerError> {
-    let mut ids = Vec::new();
-    for _ in 0..packed.array()? {
-        ids.push(packed.string()?.map(String::from_utf8_lossy).unwrap_or_default().into_owned());
-    }
-    packed.array()?;
-    let task = |id| {
-        packed.array()?;
-        let raw = Bytes::copy_from_slice(packed.string()?.unwrap_or_default());
-        let pending_since = packed.number()?.and_then(|ns| Timestamp::from_nanosecond(ns).ok());
-        let crashes = packed.number()?.unwrap_or(0);
-        let revoked = packed.string()?.is_some();
+/// The ids, and for each in its place message, pending since, revoked.
+fn tasks(ids: &[u8], tasks: &[u8], leased_until: Timestamp) -> Result<Vec<ClaimedTask>, BrokerError> {
+    let (mut ids, mut tasks) = (Packed::new(CLAIMING, ids), Packed::new(CLAIMING, tasks));
+    let count = ids.array()?;
+    tasks.array()?;
+    let mut claimed = Vec::with_capacity(count.min(TASKS_PER_CLAIM));
+    for _ in 0..count {
+        let id = ids.string()?.map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+        tasks.array()?;
+        let raw = Bytes::copy_from_slice(tasks.string()?.unwrap_or_default());
+        let pending_since = tasks.number()?.and_then(|ns| Timestamp::from_nanosecond(ns).ok());
+        let revoked = tasks.string()?.is_some();
         let body = Message::decode(raw.clone());
-        Ok(ClaimedTask { id, body, raw, leased_until, pending_since, crashes, revoked })
-    };
-    ids.into_iter().map(task).collect()
+        claimed.push(ClaimedTask { id, body, raw, leased_until, pending_since, revoked });
+    }
+    Ok(claimed)
 }

@@ -5,21 +5,22 @@
 -- ARGV[4] int tasks at most   ARGV[5] int lease, s   ARGV[6] int message bytes at most   ARGV[7] int receipt life, s
 -- Returns: array: status (tasks, empty, paused, cordoned), ids dropped because they had no task or ran already,
 --   and where there are tasks lease end (Unix s; the earliest of all), and in MessagePack, which costs Redis a third
---   of what a reply of many parts does: ids, and for each in its place message, pending since (ns), crashes,
---   revoked (1); false where unknown
+--   of what a reply of many parts does: ids; and for each in its place message, pending since (ns), revoked (1), with
+--   false for what is not there
 local call, prefix, owner = redis.call, ARGV[1], ARGV[2]
 
 local function fields(task)
-  return call('HMGET', task, 'msg', 'pending_since', 'cronmill_crashes', 'cronmill_revoked')
+  return call('HMGET', task, 'msg', 'pending_since', 'cronmill_revoked')
 end
 
 local note = call('MGET', KEYS[6], KEYS[4], KEYS[5])
 -- The same request again: its reply was lost. Answer with what it was given and still holds.
 if note[1] then
-  local given = cmsgpack.unpack(note[1])
-  if given[1] == ARGV[3] then
+  local sequence, packed = string.match(note[1], '^(%d+) (.*)$')
+  if sequence == ARGV[3] then
+    local given = cmsgpack.unpack(packed)
     local ids, tasks, earliest = {}, {}, math.huge
-    for i = 2, #given do
+    for i = 1, #given do
       local lease_end = call('ZSCORE', KEYS[3], given[i])
       local task = prefix .. given[i]
       if owned(task, lease_end, owner) then
@@ -29,7 +30,7 @@ if note[1] then
       end
     end
     if not ids[1] then return {'tasks', 0} end
-    return {'tasks', 0, earliest, cmsgpack.pack(ids, tasks)}
+    return {'tasks', 0, earliest, cmsgpack.pack(ids), cmsgpack.pack(tasks)}
   end
 end
 
@@ -81,7 +82,8 @@ end
 call('LTRIM', KEYS[1], '0', -1 - seen)
 if found[1] then
   call('LPUSH', KEYS[2], unpack(found))
-  call('SET', KEYS[6], cmsgpack.pack({ARGV[3], unpack(found)}), 'EX', ARGV[7])
-  return {'tasks', dropped, lease_end, cmsgpack.pack(found, tasks)}
+  local packed = cmsgpack.pack(found)
+  call('SET', KEYS[6], ARGV[3] .. ' ' .. packed, 'EX', ARGV[7])
+  return {'tasks', dropped, lease_end, packed, cmsgpack.pack(tasks)}
 end
 return {'tasks', dropped}

@@ -17,7 +17,7 @@ local ARGUMENTS = {done = 4, requeue = 5, crash = 5, complete = 7, retry = 8, ar
 -- What a cancel turns other ends into: a failure of its own is an attempt's last, the rest is withdrawn.
 local CANCELLED = {retry = 'archive', requeue = 'withdraw', crash = 'withdraw', snooze = 'withdraw'}
 local processed, failed, stored = 0, 0, 0
-local ended, gone = {}, {}
+local ended, is_ended, gone = {}, {}, {}
 
 -- The ids whose lease ends when it is said to end: read once, since a score by itself is dear.
 local leased = {}
@@ -75,7 +75,7 @@ local function finish(a, outcome)
   local task, score = prefix .. id, score_of(id, said)
   local is_theirs, revoked = owned(task, score, owner)
   if owner == '' then is_theirs = score == said end
-  if not is_theirs or ended[id] then return 0 end
+  if not is_theirs or is_ended[id] then return 0 end
   local at, record = ARGV[a + 5], ARGUMENTS[outcome] == 8 and ARGV[a + 7]
   local counts = ARGV[a + 6] == '1'
   if revoked and outcome ~= 'complete' then
@@ -94,7 +94,7 @@ local function finish(a, outcome)
     if record then remember(task, outcome, record, at) end
   end
   stored = stored + 1
-  ended[id], ended[stored] = true, id
+  is_ended[id], ended[stored] = true, id
   local has_failed = counts and (outcome == 'retry' or outcome == 'archive')
   if has_failed then failed = failed + 1 end
   if has_failed or outcome == 'done' or outcome == 'complete' then processed = processed + 1 end
@@ -118,7 +118,7 @@ while a <= last do
   a = a + ARGUMENTS[outcome]
 end
 if stored > 0 then
-  leave_together(KEYS[1], ended)
+  leave_together(KEYS[1], ended, is_ended)
   call('ZREM', lease, unpack(ended))
 end
 if gone[1] then call('UNLINK', unpack(gone)) end

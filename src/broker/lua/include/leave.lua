@@ -7,14 +7,14 @@ local function leave_list(list, id)
   return redis.call('LREM', list, near_head and '1' or '-1', id)
 end
 
--- Takes out several ids, which are also the keys of `ids`. Of a short list, what stays is written behind it and the
+-- Takes out several ids, which are also the keys of `is_leaving`. Of a short list, what stays is written behind it and the
 -- old part is cut off: that costs the same whatever their number, and a failure leaves the list as it was.
-local function leave_together(list, ids)
+local function leave_together(list, ids, is_leaving)
   local length = redis.call('LLEN', list)
   if #ids > 2 and length <= 64 then
     local stay = {}
     for _, id in ipairs(redis.call('LRANGE', list, '0', '-1')) do
-      if not ids[id] then stay[#stay + 1] = id end
+      if not is_leaving[id] then stay[#stay + 1] = id end
     end
     if #stay == 0 then return redis.call('DEL', list) end
     if redis.pcall('RPUSH', list, unpack(stay)) == length + #stay then

@@ -1,10 +1,13 @@
 -- owned: whether an attempt still belongs to an owner, and whether its task was taken back.
 -- What was written at the claim, lease end and owner, counts only while the lease still has that very score: other
 -- programs move a task without touching our fields.
+local expected_score, expected
 local function owned(task, score, owner)
   local held = score and redis.call('HGET', task, 'cronmill_lease')
   if not held then return false, false end
-  local ours = score .. ' ' .. owner
+  -- Most leases of a call end in the same second: what is expected is put together once.
+  if score ~= expected_score then expected_score, expected = score, score .. ' ' .. owner end
+  local ours = expected
   if held == ours then return true, false end
   return held == ours .. ' revoked', string.sub(held, -8) == ' revoked'
 end
