@@ -171,5 +171,6 @@ async fn a_queue_goes_by_the_clock_of_the_node_that_holds_it() {
         assert_eq!(state, if is_past { "pending" } else { "scheduled" }, "{name}");
     }
     assert_eq!(seen.len(), 3, "each node holds one of them");
-    assert_eq!(broker.clock_offset().abs().as_secs(), 100);
+    // Less or more the time that a question and its answer take.
+    assert_eq!(broker.clock_offset().abs().as_secs_f64().round(), 100.0);
 }
