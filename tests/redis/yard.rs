@@ -105,7 +105,7 @@ impl Yard {
         match state {
             State::Pending | State::Scheduled => {}
             State::Aggregating => {
-                self.cli(&["EVAL", REGROUP, "0", "asynq:{q}:"]);
+                self.cli(&["EVAL", REGROUP, "1", "asynq:{q}:pending", "asynq:{q}:"]);
             }
             _ => self.work_off(count, state).await,
         }
@@ -177,7 +177,7 @@ impl Yard {
 
     /// Fails unless every task stands in one container, that of its state, and every id has its task.
     pub(crate) fn assert_sound(&self) {
-        assert_eq!(self.cli(&["EVAL", JUDGE, "0", "asynq:{q}:"]), "");
+        assert_eq!(self.cli(&["EVAL", JUDGE, "1", "asynq:{q}:pending", "asynq:{q}:"]), "");
     }
 
     pub(crate) async fn count(&self, state: State) -> u64 {
