@@ -1,0 +1,97 @@
+//! Starting attempts. A task of the runtime and its wake-up are dear beside a handler that has nothing to wait for,
+//! so the attempts of one claim are looked at once, one after the other, by a single task: what ends at that look is
+//! over, and what waits gets a task of its own.
+//!
+//! A handler that keeps its thread busy would hold up the others of its claim. So a look that took long, like one
+//! in vain, makes this worker give every attempt its own task for a while, the longer the more often it happens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+/// A look that takes longer holds up others.
+const LOOK_MAX: Duration = Duration::from_micros(200);
+/// Attempts that get a task of their own after a look in vain; doubled with each further one.
+const REST_MIN: u32 = 64;
+const REST_MAX: u32 = 16 * 1024;
+
+/// Starts attempts.
+#[derive(Clone)]
+pub(super) struct Launcher {
+    attempts: TaskTracker,
+    patience: Arc<Patience>,
+}
+
+/// When looking at attempts at once is worth trying again.
+#[derive(Default)]
+struct Patience {
+    /// Attempts until then.
+    left: AtomicU32,
+    /// How many it was the last time.
+    rest: AtomicU32,
+}
+
+impl Launcher {
+    pub(super) fn new(attempts: TaskTracker) -> Self {
+        Self { attempts, patience: Arc::default() }
+    }
+
+    /// Starts what one claim brought.
+    pub(super) fn launch<F>(&self, claimed: Vec<F>)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if claimed.len() > 1 && self.patience.is_over(claimed.len()) {
+            let launcher = self.clone();
+            self.attempts.spawn(async move { launcher.look(claimed).await });
+        } else {
+            self.spawn(claimed);
+        }
+    }
+
+    fn spawn<F>(&self, attempts: impl IntoIterator<Item = F>)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        for attempt in attempts {
+            self.attempts.spawn(attempt);
+        }
+    }
+
+    async fn look<F>(&self, claimed: Vec<F>)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut claimed = claimed.into_iter();
+        while let Some(attempt) = claimed.next() {
+            let mut attempt = Box::pin(attempt);
+            let begun = Instant::now();
+            let is_over = futures::poll!(attempt.as_mut()).is_ready();
+            if !is_over {
+                self.attempts.spawn(attempt);
+            }
+            if !is_over || begun.elapsed() > LOOK_MAX {
+                self.patience.lost();
+                return self.spawn(claimed);
+            }
+        }
+        self.patience.rest.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Patience {
+    fn is_over(&self, attempts: usize) -> bool {
+        let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+        let count = |left: u32| Some(left.saturating_sub(attempts));
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok_and(|left| left == 0)
+    }
+
+    fn lost(&self) {
+        let rest = (self.rest.load(Ordering::Relaxed) * 2).clamp(REST_MIN, REST_MAX);
+        self.rest.store(rest, Ordering::Relaxed);
+        self.left.store(rest, Ordering::Relaxed);
+    }
+}
