@@ -159,7 +159,11 @@ impl Broker {
         let mut verdicts = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(TASKS_PER_CLAIM) {
             let mut call = script::EXTEND.key(keys.lease());
-            call.key(keys.holders()).arg(keys.task_prefix()).arg(owner.as_str()).arg(seconds(lease)).arg(chunk);
+            call.key(keys.holders())
+                .arg(keys.task_prefix())
+                .arg(owner.as_str())
+                .arg(seconds(lease))
+                .arg(chunk);
             let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
             let until = from_s(reply.int()?);
             while !reply.is_empty() {

@@ -127,7 +127,8 @@ impl Broker {
         for (place, finish) in finishes.iter().enumerate() {
             if leaves_nothing(finish) {
                 let lease = finish.leased_until.as_second();
-                match done.iter_mut().find(|(end, places)| *end == lease && places.len() < FINISHES_PER_CALL) {
+                match done.iter_mut().find(|(end, places)| *end == lease && places.len() < FINISHES_PER_CALL)
+                {
                     Some((_, places)) => places.push(place),
                     None => done.push((lease, vec![place])),
                 }
@@ -137,7 +138,8 @@ impl Broker {
             }
         }
         let id = |place: &usize| finishes[*place].message.id.as_str();
-        let doing = done.iter().map(|(lease, places)| self.end_done(queue, owner, *lease, places.iter().map(id)));
+        let doing =
+            done.iter().map(|(lease, places)| self.end_done(queue, owner, *lease, places.iter().map(id)));
         let others = self.end_attempts(queue, Holder::Owner(owner), &endings);
         let (ended, others) = join(try_join_all(doing), others).await;
         let mut verdicts = vec![Finished::Stored; finishes.len()];
@@ -162,7 +164,10 @@ impl Broker {
         let mut call = script::FINISH_DONE.call();
         call.key(keys.active()).key(keys.lease()).key(keys.holders()).key(keys.processed());
         call.key(keys.processed_on(&day_of(now)));
-        call.arg(keys.task_prefix()).arg(owner.as_str()).arg((now + DAY_COUNTERS_LIFE).as_second()).arg(lease);
+        call.arg(keys.task_prefix())
+            .arg(owner.as_str())
+            .arg((now + DAY_COUNTERS_LIFE).as_second())
+            .arg(lease);
         ids.for_each(|id| {
             call.arg(id);
         });

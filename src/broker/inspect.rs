@@ -408,7 +408,8 @@ impl Broker {
         }
         let mut pipe = redis::pipe();
         pipe.hmget(QueueKeys::new(queue).holders(), &active);
-        let (held,): (Vec<Option<String>>,) = self.pipe("read who holds tasks", queue.as_str(), &pipe).await?;
+        let (held,): (Vec<Option<String>>,) =
+            self.pipe("read who holds tasks", queue.as_str(), &pipe).await?;
         let owner = |(id, held): (&str, Option<String>)| Some((id.to_owned(), owner_in(&held?)?));
         Ok(active.into_iter().zip(held).filter_map(owner).collect())
     }

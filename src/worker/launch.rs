@@ -95,3 +95,98 @@ impl Patience {
         self.left.store(rest, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Mutex;
+
+    use futures::future::{BoxFuture, FutureExt};
+    use tokio::sync::Semaphore;
+    use tokio::task::Id;
+
+    use super::*;
+
+    /// Launches attempts and notes in which tasks of the runtime they ran.
+    struct Bench {
+        launcher: Launcher,
+        attempts: TaskTracker,
+        seen: Arc<Mutex<HashSet<Id>>>,
+        gate: Arc<Semaphore>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let attempts = TaskTracker::new();
+            attempts.close();
+            let launcher = Launcher::new(attempts.clone());
+            Self { launcher, attempts, seen: Arc::default(), gate: Arc::new(Semaphore::new(0)) }
+        }
+
+        fn quick(&self) -> BoxFuture<'static, ()> {
+            let seen = Arc::clone(&self.seen);
+            async move { drop(seen.lock().expect("not poisoned").insert(tokio::task::id())) }.boxed()
+        }
+
+        fn waiting(&self) -> BoxFuture<'static, ()> {
+            let (gate, quick) = (Arc::clone(&self.gate), self.quick());
+            async move {
+                drop(gate.acquire().await.expect("open"));
+                quick.await;
+            }
+            .boxed()
+        }
+
+        fn slow(&self) -> BoxFuture<'static, ()> {
+            let quick = self.quick();
+            async move {
+                let begun = std::time::Instant::now();
+                while begun.elapsed() <= LOOK_MAX {}
+                quick.await;
+            }
+            .boxed()
+        }
+
+        /// In how many tasks a claim's attempts ran.
+        async fn tasks(&self, claimed: Vec<BoxFuture<'static, ()>>) -> usize {
+            self.seen.lock().expect("not poisoned").clear();
+            self.launcher.launch(claimed);
+            // The look happens before the gate opens.
+            tokio::task::yield_now().await;
+            self.gate.add_permits(1000);
+            self.attempts.wait().await;
+            self.gate.forget_permits(1000);
+            self.seen.lock().expect("not poisoned").len()
+        }
+
+        fn quick_ones(&self, n: u32) -> Vec<BoxFuture<'static, ()>> {
+            (0..n).map(|_| self.quick()).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_ends_at_once_shares_one_task() {
+        let bench = Bench::new();
+        assert_eq!(bench.tasks(bench.quick_ones(10)).await, 1);
+        assert_eq!(bench.tasks(bench.quick_ones(10)).await, 1);
+    }
+
+    #[tokio::test]
+    async fn what_waits_and_all_behind_it_get_tasks_of_their_own() {
+        let bench = Bench::new();
+        let claimed = vec![bench.quick(), bench.quick(), bench.waiting(), bench.quick(), bench.quick()];
+        assert_eq!(bench.tasks(claimed).await, 4);
+    }
+
+    #[tokio::test]
+    async fn a_slow_look_is_not_repeated_soon_and_the_pause_grows() {
+        let bench = Bench::new();
+        for rest in [REST_MIN, 2 * REST_MIN, 4 * REST_MIN] {
+            bench.tasks(vec![bench.slow(), bench.quick()]).await;
+            for _ in 0..rest / 8 {
+                assert_eq!(bench.tasks(bench.quick_ones(8)).await, 8);
+            }
+        }
+        assert_eq!(bench.tasks(bench.quick_ones(8)).await, 1, "and it is tried again");
+    }
+}

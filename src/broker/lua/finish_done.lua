@@ -4,7 +4,8 @@
 -- ARGV[4] int lease end they are said to have   ARGV[5..] string ids
 -- Returns: stored when every one was; else the places of those no longer theirs, counted from 1: nothing changed for them
 local call, prefix, owner, said, lease = redis.call, ARGV[1], ARGV[2], ARGV[4], KEYS[2]
-local ids = {unpack(ARGV, 5)}
+local ids = {}
+for i = 5, #ARGV do ids[i - 4] = ARGV[i] end
 local held = call('HMGET', KEYS[3], unpack(ids))
 local ended, leaving, gone, lost, n = {}, {}, {}, {}, 0
 for i = 1, #ids do

@@ -1,4 +1,4 @@
--- score_of: when leases end, for many of which it is said when.
+-- score: when leases end, for many of which it is said when.
 -- The ids whose lease does end then are read once, since a score by itself is dear.
 local leased = {}
 local function score_of(lease, id, said)
