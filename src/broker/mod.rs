@@ -41,6 +41,7 @@ mod select;
 mod server;
 mod server_kind;
 mod steer;
+mod turn;
 mod unique;
 mod wake;
 
@@ -67,5 +68,6 @@ pub use pause::{PauseNote, PauseState, Resumed};
 pub use remove::QueueRemoval;
 pub use server::LiveServer;
 pub use steer::{Archived, Deleted, Ran};
+pub(crate) use turn::{Duty, Turn};
 pub use unique::{RenewedLocks, unique_key};
 pub use wake::{Cancellations, Waiter};
