@@ -16,6 +16,7 @@ pub mod redis_cluster;
 pub mod redis_sentinel;
 pub mod redis_server;
 pub mod redis_variant;
+pub mod task;
 pub mod tls;
 pub mod wait;
 
