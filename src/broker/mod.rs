@@ -57,7 +57,7 @@ pub use error::BrokerError;
 pub use extent::cluster_key_slot;
 pub use facts::RedisFacts;
 pub use finish::{Finish, FinishOutcome, Finished};
-pub use fire::{FireRequest, FireVerdict};
+pub use fire::{FireRequest, FireVerdict, tick_task};
 pub use group::{GroupLimits, GroupSummary, Looked, SET_TASKS_MAX, SetFinish, SetFinished, SetKey, TakenSet};
 pub use history::{AttemptError, TaskHistory};
 pub use inspect::{Backlog, DayCount, Page, QueueSummary, TaskView};

@@ -168,5 +168,5 @@ scripts! {
     /// Count the ticks due soon.
     FORECAST = "read_forecast.lua";
     /// Fire due ticks.
-    FIRE = "fire_entries.lua" + LEDGER + LEAVE + LIVING + REVOKE;
+    FIRE = "fire_entries.lua" + LEDGER + LEAVE + GROUP + LIVING + REVOKE + LOCK + STORE;
 }

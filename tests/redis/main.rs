@@ -11,5 +11,6 @@ mod field;
 mod groups;
 mod removal;
 mod schedule;
+mod schedule_unique;
 mod unique;
 mod yard;
