@@ -12,5 +12,6 @@ mod groups;
 mod removal;
 mod schedule;
 mod schedule_unique;
+mod together;
 mod unique;
 mod yard;

@@ -1,6 +1,6 @@
 -- fire_entries: account for due ticks: enqueue what shall run, record every tick, move each entry to its next.
 -- KEYS[1] zset due   KEYS[2] list pending   KEYS[3] zset retry   KEYS[4] zset scheduled   KEYS[5] zset locks
--- KEYS[6] set groups
+-- KEYS[6] set groups   KEYS[7] hash holders
 -- ARGV[1] string task-key prefix   ARGV[2] string entry-key prefix   ARGV[3] string ticks-key prefix
 -- ARGV[4] int longest wait for a replaced task, ms   ARGV[5] string group-key prefix
 -- ARGV[6..] per entry: string uid, string revision and int next tick it must have, int new next or '',
@@ -22,7 +22,8 @@ local function pull_from_retry(id)
 end
 
 local at = {
-  retry = KEYS[3], scheduled = KEYS[4], locks = KEYS[5], groups = KEYS[6], task = ARGV[1], group = ARGV[5], now_ns = now_ns
+  retry = KEYS[3], scheduled = KEYS[4], locks = KEYS[5], groups = KEYS[6], holders = KEYS[7],
+  task = ARGV[1], group = ARGV[5], now_ns = now_ns
 }
 
 -- Takes back what lives. Returns what may still run, and what of it nobody can take back now.

@@ -1,9 +1,9 @@
 -- revoke: take back a task that has not ended. What waits in a zset or in its group goes at once; what is pending or
 -- active is marked, and the mark is honoured by claim, extend and finish. Needs leave.lua and group.lua in front of it.
--- `at` has the keys `retry`, `scheduled`, `groups` and `locks`, and the prefix `group`.
+-- `at` has the keys `retry`, `scheduled`, `groups`, `locks` and `holders`, and the prefix `group`.
 -- Returns whether it may still be running. One that is being aggregated may: it is left to its aggregator.
 local function revoke(task, id, state, at)
-  local field = redis.call('HMGET', task, 'unique_key', 'group', 'cronmill_lease')
+  local field = redis.call('HMGET', task, 'unique_key', 'group')
   local waits = state == 'retry' or state == 'scheduled'
   if state == 'aggregating' then
     if not in_group(at.group, field[2], id) then return true end
@@ -17,7 +17,7 @@ local function revoke(task, id, state, at)
     return false
   end
   redis.call('HSET', task, 'cronmill_revoked', '1')
-  local held = field[3]
-  if held and string.sub(held, -8) ~= ' revoked' then redis.call('HSET', task, 'cronmill_lease', held .. ' revoked') end
+  local held = redis.call('HGET', at.holders, id)
+  if held and string.sub(held, -8) ~= ' revoked' then redis.call('HSET', at.holders, id, held .. ' revoked') end
   return state == 'active'
 end
