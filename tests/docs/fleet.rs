@@ -65,5 +65,7 @@ fn a_cell_without_a_test_of_its_own_is_found() {
     assert_eq!(found("So: `redis: a`", "So: `interop: gone`"), ["P, Go worker: interop has no test gone"]);
     assert_eq!(found("`redis: a`", "So: `interop: a`"), ["P, Our worker: says nothing"]);
     assert_eq!(complaints(&of(cells(["P", "So: `redis: a`", ""])[..2].to_vec()), exists), ["P: 2 cells"]);
-    assert!(!has_test_of("interop", "no_such_test") && !has_test_of("nowhere", "a") && !has_test_of("run", "a"));
+    assert!(
+        !has_test_of("interop", "no_such_test") && !has_test_of("nowhere", "a") && !has_test_of("run", "a")
+    );
 }

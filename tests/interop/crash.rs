@@ -73,7 +73,8 @@ pub(crate) async fn lease_passes(stage: &Stage, id: &str) {
     if full_size(true, false) {
         return stage.end_lease(id);
     }
-    let end: i64 = stage.redis.cli(["ZSCORE", "asynq:{default}:lease", id]).parse().expect("it holds a lease");
+    let end: i64 =
+        stage.redis.cli(["ZSCORE", "asynq:{default}:lease", id]).parse().expect("it holds a lease");
     let over = end + GRACE_S + 1;
     until(Duration::from_secs(120), "the lease passes", async || Timestamp::now().as_second() > over).await;
 }

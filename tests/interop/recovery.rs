@@ -117,7 +117,8 @@ async fn a_worker_of_ours_that_lost_its_task_to_go_can_change_nothing() {
     eventually(SOON, "Go has taken it over", async || events(&go, "start").pop()).await;
 
     let lease = stage.redis.cli(["ZSCORE", "asynq:{default}:lease", "a"]);
-    let extended = stage.broker.extend(&stage.queue, &stale, &["a".to_owned()], Duration::from_secs(30)).await;
+    let extended =
+        stage.broker.extend(&stage.queue, &stale, &["a".to_owned()], Duration::from_secs(30)).await;
     assert_eq!(extended.expect("Redis answers"), [Extended::Lost]);
     let written = stage.broker.write_result(&stage.queue, &stale, "a", b"stale").await;
     assert!(!written.expect("Redis answers"));

@@ -13,7 +13,7 @@ use crate::support::peers::events;
 use crate::support::{eventually, until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_in_go_is_a_failure_and_our_mark_dies_with_the_attempt() {
+async fn a_cancel_in_go_is_a_failure_and_the_next_attempt_runs() {
     let stage = Stage::new().await;
     let mut go = stage.peers.worker(&["--retry-delay", "10m"]).await;
     stage.enqueue(Task::new("sleep", Bytes::from_static(br#"{"ms":1500}"#)).id("a").max_retry(3)).await;
@@ -26,7 +26,7 @@ async fn a_cancel_in_go_is_a_failure_and_our_mark_dies_with_the_attempt() {
     assert_eq!(stage.inspected_queue()["failed"], 1);
     go.terminate();
     go.exit(SOON).await;
-    // The mark was for that attempt: another one here is not stopped by it.
+    // It was meant for that attempt: another one here is not stopped by it.
     stage.peers.inspect(&["run", "default", "a"]);
     let ours = stage.our_worker();
     assert_eq!(ours.saw(1).await[0].attempt, 1);

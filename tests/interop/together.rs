@@ -73,7 +73,9 @@ async fn weights_are_the_shares_of_both_workers_together() {
     .await;
     let by_go: Vec<(i64, String)> = events(&go, "start")
         .iter()
-        .map(|start| (start["unix_ns"].as_i64().expect("a time"), start["type"].as_str().expect("text").to_owned()))
+        .map(|start| {
+            (start["unix_ns"].as_i64().expect("a time"), start["type"].as_str().expect("text").to_owned())
+        })
         .collect();
     let by_us: Vec<(i64, String)> = ours
         .seen()

@@ -99,9 +99,7 @@ async fn a_lock_that_go_leaves_behind_keeps_only_go_out() {
 async fn while_only_go_works_a_lock_runs_out_and_keeping_puts_it_off() {
     let stage = Stage::new().await;
     let go = stage.go_worker().await;
-    let lock_of = |payload: &'static str| {
-        unique_key(&stage.queue, "sleep", Some(payload.as_bytes()))
-    };
+    let lock_of = |payload: &'static str| unique_key(&stage.queue, "sleep", Some(payload.as_bytes()));
     let payloads = [r#"{"ms":600000}"#, r#"{"ms":600001}"#];
     for (id, payload) in ["a", "b"].into_iter().zip(payloads) {
         stage.enqueue(Task::new("sleep", Bytes::from(payload)).id(id).unique(HOUR)).await;
@@ -111,8 +109,10 @@ async fn while_only_go_works_a_lock_runs_out_and_keeping_puts_it_off() {
     stage.redis.cli(["PEXPIRE", &lock_of(payloads[0]), "1"]);
     stage.redis.cli(["EXPIRE", &lock_of(payloads[1]), "5"]);
     stage.redis.cli(["ZADD", "cronmill:{default}:locks", "XX", "1", "b"]);
-    let second = ["--type", "sleep", "--payload", payloads[0], "--unique", "1h", "--id", "twice", "--in", "1h"];
-    until(SOON, "a second one comes in", async || stage.peers.produce(&second)[0].get("error").is_none()).await;
+    let second =
+        ["--type", "sleep", "--payload", payloads[0], "--unique", "1h", "--id", "twice", "--in", "1h"];
+    until(SOON, "a second one comes in", async || stage.peers.produce(&second)[0].get("error").is_none())
+        .await;
     stage.broker.renew_locks(&stage.queue).await.expect("Redis answers");
     let left: i64 = stage.redis.cli(["TTL", &lock_of(payloads[1])]).parse().expect("a number");
     assert!(left > 60, "{left} s");

@@ -97,8 +97,11 @@ impl Peers {
     /// What asynq's Inspector says when it refuses.
     pub fn refused(&self, question: &[&str]) -> String {
         let mut program = Command::new(peers());
-        let Output { status, stderr, .. } =
-            program.args(["inspect", "--redis", &self.redis]).args(question).output().expect("it was just built");
+        let Output { status, stderr, .. } = program
+            .args(["inspect", "--redis", &self.redis])
+            .args(question)
+            .output()
+            .expect("it was just built");
         assert!(!status.success(), "{question:?} was not refused");
         String::from_utf8_lossy(&stderr).into_owned()
     }
