@@ -142,8 +142,7 @@ async fn a_go_worker_is_listed_here_with_what_it_runs() {
     assert_eq!((server.info.concurrency, server.running[0].task_id.as_str()), (10, "a"));
     let told = stage.peers.inspect(&["servers"]);
     assert_eq!((&told[0]["id"], told.as_array().map(Vec::len)), (&json!(server.info.server_id), Some(1)));
-    stage.peers.inspect(&["cancel", "a"]);
-    stage.reaches("a", "retry").await;
+    stage.cancelled_by_go("a", "retry").await;
     go.terminate();
     go.exit(SOON).await;
     assert!(stage.broker.servers().await.expect("Redis answers").is_empty());

@@ -56,11 +56,11 @@ async fn gos_recoverer_archives_what_has_no_retries_left() {
 async fn beside_go_a_keeper_of_ours_comes_first() {
     let stage = Stage::new().await;
     let mut doomed = our_worker_process(&stage);
-    stage.enqueue(sleeping(200).id("a").max_retry(0)).await;
+    stage.enqueue(sleeping(2_000).id("a").max_retry(0)).await;
     doomed.line(SOON, |line| line == "start a").await;
-    doomed.freeze();
-    let _go = stage.go_worker().await;
     doomed.kill9();
+    let _go = stage.go_worker().await;
+    assert_eq!(stage.state("a"), "active");
     let ours = stage.our_worker();
     lease_passes(&stage, "a").await;
     stage.reaches("a", "").await;
@@ -139,7 +139,7 @@ async fn a_worker_of_ours_that_lost_its_task_to_go_can_change_nothing() {
 async fn a_go_worker_that_lost_its_task_ends_the_attempt_of_ours() {
     let stage = Stage::new().await;
     let go = stage.go_worker().await;
-    stage.enqueue(Task::new("stubborn", Bytes::from_static(br#"{"ms":1000}"#)).id("a")).await;
+    stage.enqueue(Task::new("stubborn", Bytes::from_static(br#"{"ms":2500}"#)).id("a")).await;
     eventually(SOON, "it runs in Go", async || events(&go, "start").pop()).await;
     go.freeze();
     stage.end_lease("a");

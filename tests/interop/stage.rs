@@ -95,6 +95,15 @@ impl Stage {
         }
     }
 
+    /// Lets asynq's Inspector cancel a task until that has made of it what it should. A worker may not listen yet.
+    pub(crate) async fn cancelled_by_go(&self, id: &str, state: &str) {
+        until(SOON, "the worker has heard Go", async || {
+            self.peers.inspect(&["cancel", id]);
+            self.state(id) == state
+        })
+        .await;
+    }
+
     /// Lets the lease of a running task be over, with every grace after it, as the passing of time does.
     pub(crate) fn end_lease(&self, id: &str) {
         let past = (self.broker.now().as_second() - GRACE_S - 2).to_string();

@@ -16,11 +16,11 @@ use crate::support::{eventually, until};
 async fn a_cancel_in_go_is_a_failure_and_the_next_attempt_runs() {
     let stage = Stage::new().await;
     let mut go = stage.peers.worker(&["--retry-delay", "10m"]).await;
-    stage.enqueue(Task::new("sleep", Bytes::from_static(br#"{"ms":1500}"#)).id("a").max_retry(3)).await;
+    stage.enqueue(Task::new("sleep", Bytes::from_static(br#"{"ms":2500}"#)).id("a").max_retry(3)).await;
     eventually(SOON, "it runs in Go", async || events(&go, "start").pop()).await;
     let asked = stage.broker.cancel_task(&stage.queue, "a", CancelThen::Stop).await.expect("Redis answers");
     assert_eq!(asked, Cancelled::Asked(None));
-    stage.reaches("a", "retry").await;
+    stage.cancelled_by_go("a", "retry").await;
     let shown = stage.inspected("a");
     assert_eq!((&shown["retried"], &shown["last_error"]), (&json!(1), &json!("context canceled")));
     assert_eq!(stage.inspected_queue()["failed"], 1);
@@ -130,8 +130,7 @@ async fn a_queue_is_not_deleted_while_go_runs_a_task() {
     let remove = async || stage.broker.remove_queue(&stage.queue, true, |_| {}).await.expect("asked");
     assert_eq!(remove().await, QueueRemoval::Active { tasks: 1 });
     assert_eq!((stage.state("a").as_str(), &stage.inspected_queue()["paused"]), ("active", &json!(false)));
-    stage.peers.inspect(&["cancel", "a"]);
-    stage.reaches("a", "archived").await;
+    stage.cancelled_by_go("a", "archived").await;
     assert_eq!(remove().await, QueueRemoval::Removed { tasks: 1 });
     assert_eq!(stage.redis.keys("*{default}*"), Vec::<String>::new());
 }

@@ -111,19 +111,25 @@ async fn each_tick_runs_once_in_go_while_two_processes_fire() {
     firing[0].scheduler.apply(&every_second).await.expect("Redis answers");
     // Go deletes what it has run, so the id is free again: what keeps the tick from firing twice is the entry.
     until(SOON, "four have run", async || events(&go, "end").len() >= 4).await;
-    let outcomes: Vec<_> = firing.iter().flat_map(Firing::outcomes).collect();
+    let ticks: Vec<_> = firing.iter().flat_map(|one| one.ticks.lock().expect("no panic").clone()).collect();
     for one in firing {
         one.stop().await;
     }
-    assert!(outcomes.iter().all(|outcome| *outcome == TickOutcome::Enqueued), "{outcomes:?}");
-    stage.reaches(&format!("a-{}", stage.broker.now().as_second()), "").await;
+    // A machine that stands still for a second makes a tick late; then it is said so, and does not run.
+    let is_late = |tick: &&Tick| tick.outcome == TickOutcome::TooLate;
+    let late: u64 = ticks.iter().filter(is_late).map(|tick| tick.count).sum();
+    let is_once = |tick: &Tick| tick.outcome == TickOutcome::Enqueued || is_late(&tick);
+    assert!(ticks.iter().all(is_once), "{ticks:?}");
     let ids: Vec<_> =
         events(&go, "start").iter().map(|start| start["id"].as_str().expect("an id").to_owned()).collect();
     let seconds: BTreeSet<i64> =
         ids.iter().map(|id| id.trim_start_matches("a-").parse().expect("a second")).collect();
     assert_eq!(seconds.len(), ids.len(), "no tick ran twice: {ids:?}");
     let (first, last) = (seconds.first().expect("some"), seconds.last().expect("some"));
-    assert_eq!(last - first + 1, seconds.len() as i64, "and none is missing: {ids:?}");
+    assert!(
+        last - first < (seconds.len() as u64 + late).cast_signed(),
+        "and none is missing: {ids:?}, {late} late"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,8 +144,7 @@ async fn forbid_holds_while_go_runs_the_task_and_while_it_waits_for_a_retry() {
     };
     runs(1).await;
     firing.tick(&stage, 6, 2).await;
-    stage.peers.inspect(&["cancel", &id]);
-    stage.reaches(&id, "retry").await;
+    stage.cancelled_by_go(&id, "retry").await;
     // It is not waited for: the tick lets it run at once.
     firing.tick(&stage, 3, 3).await;
     runs(2).await;
