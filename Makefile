@@ -3,7 +3,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench prove generate lint clean
+.PHONY: help demo test features bench prove generate lint clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -14,6 +14,9 @@ demo: ## The main job on real input, local and without root (DEMO=kill kills a w
 
 test: ## Every tier of tests, or TIER=unit,redis,…
 	@$(PYTHON) tests/run test $(TIER)
+
+features: ## asynq's own list of features, each with the tests that show it here
+	@$(PYTHON) tests/run features
 
 bench: ## Throughput beside Go asynq on one Redis, interleaved
 	@$(PYTHON) tests/run prove bench

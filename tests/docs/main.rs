@@ -7,6 +7,7 @@
 pub mod support;
 
 mod examples;
+mod fleet;
 mod markdown;
 mod names;
 mod printed;

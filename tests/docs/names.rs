@@ -110,7 +110,7 @@ fn the_table_of_tiers_has_them_all() {
 }
 
 /// Whether some source has a test of this name.
-fn has_test(sources: &[String], name: &str) -> bool {
+pub(crate) fn has_test(sources: &[String], name: &str) -> bool {
     let heads = [format!("fn {name}("), format!("async fn {name}(")];
     sources.iter().any(|source| {
         let lines: Vec<&str> = source.lines().collect();

@@ -9,7 +9,8 @@ use cronmill::producer::Task;
 use cronmill::task::{Message, State};
 use serde_json::{Value, json};
 
-use crate::stage::Stage;
+use crate::stage::{SOON, Stage};
+use crate::support::eventually;
 
 /// Leaves some tasks in each state a worker's life has: 4 pending, 3 scheduled, 2 active, 2 in retry,
 /// 1 archived, 1 completed and 1 done.
@@ -125,4 +126,24 @@ async fn a_pause_by_either_is_seen_by_both() {
         PauseNote { source: "test".into(), reason: "to see".into(), actor: "nobody".into(), until: None };
     stage.broker.pause(&stage.queue, &note).await.expect("Redis answers");
     assert_eq!(assert_agreement(&stage).await["paused"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_go_worker_is_listed_here_with_what_it_runs() {
+    let stage = Stage::new().await;
+    let mut go = stage.go_worker().await;
+    stage.produce(&["--type", "sleep", "--payload", r#"{"ms":600000}"#, "--id", "a"]);
+    let server = eventually(SOON, "it shows its task", async || {
+        let servers = stage.broker.servers().await.expect("Redis answers");
+        servers.into_iter().find(|server| !server.running.is_empty())
+    })
+    .await;
+    assert_eq!(server.info.pid.cast_unsigned(), go.pid());
+    assert_eq!((server.info.concurrency, server.running[0].task_id.as_str()), (10, "a"));
+    let told = stage.peers.inspect(&["servers"]);
+    assert_eq!((&told[0]["id"], told.as_array().map(Vec::len)), (&json!(server.info.server_id), Some(1)));
+    stage.cancelled_by_go("a", "retry").await;
+    go.terminate();
+    go.exit(SOON).await;
+    assert!(stage.broker.servers().await.expect("Redis answers").is_empty());
 }

@@ -9,17 +9,14 @@ use cronmill::worker::{Context, Server, Task as RunningTask};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{OurWorker, SOON, Stage, perform};
+use crate::stage::{GRACE_S, OurWorker, SOON, Stage, perform};
 use crate::support::peers::events;
 use crate::support::{Process, eventually, full_size, until};
 
 /// Set for the process that is killed: the URL of the Redis to work on.
 const CHILD: &str = "CRONMILL_INTEROP_WORKER";
-/// Both sides leave each other's leases alone for that long after they are over.
-const GRACE_S: i64 = 30;
-
 /// Starts this very test program again, as a worker and nothing else.
-fn our_worker_process(stage: &Stage) -> Process {
+pub(crate) fn our_worker_process(stage: &Stage) -> Process {
     let itself = std::env::current_exe().expect("a running program has a path");
     let mut command = Command::new(itself);
     command.args([
@@ -66,21 +63,19 @@ async fn a_worker_in_a_process_of_its_own_drains_when_asked_to_end() {
     assert!(worker.exit(SOON).await.success());
 }
 
-fn long_sleep(id: &str) -> Task {
+pub(crate) fn long_sleep(id: &str) -> Task {
     Task::new("sleep", bytes::Bytes::from_static(br#"{"ms":3000}"#)).id(id).max_retry(3)
 }
 
 /// Lets the dead worker's lease and the other side's grace pass: in the long form by waiting, otherwise by
 /// moving the lease's end into the past, which is all that the passing of time does.
-async fn lease_passes(stage: &Stage, id: &str) {
-    let lease = "asynq:{default}:lease";
-    let end: i64 = stage.redis.cli(["ZSCORE", lease, id]).parse().expect("it holds a lease");
-    let over = end + GRACE_S + 1;
+pub(crate) async fn lease_passes(stage: &Stage, id: &str) {
     if full_size(true, false) {
-        let past = (Timestamp::now().as_second() - GRACE_S - 2).to_string();
-        stage.redis.cli(["ZADD", lease, "XX", &past, id]);
-        return;
+        return stage.end_lease(id);
     }
+    let end: i64 =
+        stage.redis.cli(["ZSCORE", "asynq:{default}:lease", id]).parse().expect("it holds a lease");
+    let over = end + GRACE_S + 1;
     until(Duration::from_secs(120), "the lease passes", async || Timestamp::now().as_second() > over).await;
 }
 

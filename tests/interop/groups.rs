@@ -121,3 +121,72 @@ async fn a_set_that_go_is_aggregating_is_left_to_it() {
     assert_eq!(ours.joined(), Vec::<String>::new());
     ours.stop().await;
 }
+
+/// Go takes a group to aggregate it and dies meanwhile; returns the key of its set.
+async fn set_of_a_dead_go_worker(stage: &Stage) -> String {
+    let mut go = stage.peers.worker(&["--aggregate"]).await;
+    stage.enqueue(Task::new("part", Bytes::from_static(b"a")).group("slow")).await;
+    eventually(SOON, "Go aggregates", async || events(&go, "aggregate").pop()).await;
+    go.kill9();
+    let sets = stage.redis.cli_lines(["ZRANGE", "asynq:{default}:aggregation_sets", "0", "-1"]);
+    assert_eq!(sets.len(), 1, "{sets:?}");
+    // To Go's tools its task is nowhere meanwhile.
+    assert_eq!(stage.inspected_queue()["aggregating"], 0);
+    stage.redis.cli(["ZADD", "asynq:{default}:aggregation_sets", "XX", "1", &sets[0]]);
+    sets.into_iter().next().expect("one")
+}
+
+// asynq does not list the group again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_go_gives_back_waits_until_another_task_joins() {
+    let stage = Stage::new().await;
+    let set = set_of_a_dead_go_worker(&stage).await;
+    let go = stage.go_worker().await;
+    until(SOON, "Go has given it back", async || stage.redis.cli(["EXISTS", &set]) == "0").await;
+    drop(go);
+    assert_eq!(stage.redis.cli(["ZCARD", "asynq:{default}:g:slow"]), "1");
+    assert_eq!(stage.peers.inspect(&["groups", "default"]), serde_json::json!([]));
+    let ours = Aggregating::start(&stage);
+    stage.enqueue(Task::new("part", Bytes::from_static(b"c")).group("other")).await;
+    until(SOON, "the other group is aggregated", async || ours.joined() == ["c"]).await;
+    stage.enqueue(Task::new("part", Bytes::from_static(b"b")).group("slow")).await;
+    until(SOON, "both are one task", async || ours.joined() == ["c", "a,b"]).await;
+    ours.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keeping_gives_back_what_a_dead_go_worker_took_and_it_is_aggregated() {
+    let stage = Stage::new().await;
+    set_of_a_dead_go_worker(&stage).await;
+    let ours = Aggregating::start(&stage);
+    until(SOON, "it is aggregated", async || ours.joined() == ["a"]).await;
+    ours.stop().await;
+}
+
+// asynq's forwarder does not list the group either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_go_forwards_to_waits_until_another_task_joins() {
+    let stage = Stage::new().await;
+    let go = stage.peers.worker(&["--aggregate"]).await;
+    stage.enqueue(Task::new("part", Bytes::from_static(b"a")).group("g").after(Duration::from_secs(1))).await;
+    let is_member = async || stage.redis.cli(["ZCARD", "asynq:{default}:g:g"]) == "1";
+    until(SOON, "Go has forwarded it", is_member).await;
+    assert_eq!(stage.peers.inspect(&["groups", "default"]), serde_json::json!([]));
+    stage.produce(&["--type", "part", "--payload", "b", "--group", "g"]);
+    let aggregated = eventually(SOON, "Go aggregates", async || events(&go, "aggregate").pop()).await;
+    let mut parts: Vec<_> = aggregated["payload"].as_str().expect("text").split(',').collect();
+    parts.sort_unstable();
+    assert_eq!(parts, ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gos_client_leaves_out_the_group_of_a_scheduled_task() {
+    let stage = Stage::new().await;
+    stage.produce(&["--type", "part", "--payload", "a", "--group", "g", "--in", "1s", "--id", "a"]);
+    assert_eq!(stage.redis.cli(["HGET", "asynq:{default}:t:a", "group"]), "");
+    let ours = Aggregating::start(&stage);
+    stage.reaches("a", "").await;
+    assert_eq!(ours.joined(), Vec::<String>::new(), "it ran alone");
+    assert_eq!(stage.inspected_queue()["processed"], 1);
+    ours.stop().await;
+}

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cronmill::broker::Broker;
+use cronmill::broker::{Broker, ClaimRequest, Claimed, ClaimedTask, Owner, Recovered};
 use cronmill::producer::{Client, Task as NewTask};
 use cronmill::task::QueueName;
-use cronmill::worker::{Context, HandlerError, Server, Task};
+use cronmill::worker::{Builder, Context, HandlerError, Server, Task};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -20,6 +20,9 @@ use crate::support::{Peers, Process, RedisServer, eventually, until};
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// What both sides wait before a retry here.
 pub(crate) const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Both sides leave each other's leases alone for that long after they are over.
+pub(crate) const GRACE_S: i64 = 30;
 
 /// A private Redis, our connection to it, and Go programs on it.
 pub(crate) struct Stage {
@@ -81,6 +84,42 @@ impl Stage {
         until(SOON, &what, async || self.state(id) == state).await;
     }
 
+    /// Claims the oldest task as a worker of ours that does nothing further.
+    pub(crate) async fn claim_as(&self, owner: &Owner) -> ClaimedTask {
+        // Not Go's 30 s: tests let time pass by moving leases, so another's would end in the same second.
+        let lease = Duration::from_secs(20);
+        let request = ClaimRequest { queue: &self.queue, owner, sequence: 1, max: 1, lease };
+        match self.broker.claim(&request).await.expect("Redis answers") {
+            Claimed::Tasks(mut tasks) => tasks.pop().expect("a task is pending"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Lets asynq's Inspector cancel a task until that has made of it what it should. A worker may not listen yet.
+    pub(crate) async fn cancelled_by_go(&self, id: &str, state: &str) {
+        until(SOON, "the worker has heard Go", async || {
+            self.peers.inspect(&["cancel", id]);
+            self.state(id) == state
+        })
+        .await;
+    }
+
+    /// Lets the lease of a running task be over, with every grace after it, as the passing of time does.
+    pub(crate) fn end_lease(&self, id: &str) {
+        let past = (self.broker.now().as_second() - GRACE_S - 2).to_string();
+        self.redis.cli(["ZADD", "asynq:{default}:lease", "XX", &past, id]);
+    }
+
+    /// What a keeper of ours does about leases that are over.
+    pub(crate) async fn recover(&self) -> Recovered {
+        self.broker.recover(&self.queue, |_| RETRY_DELAY).await.expect("Redis answers")
+    }
+
+    /// What a list of asynq's Inspector holds of the default queue.
+    pub(crate) fn listed(&self, state: &str) -> Vec<Value> {
+        self.peers.inspect(&["list", "default", state]).as_array().expect("a list").clone()
+    }
+
     /// Fails unless nothing is left of any task but these counts.
     pub(crate) fn assert_processed(&self, processed: u64, failed: u64) {
         let queue = self.inspected_queue();
@@ -120,10 +159,14 @@ pub(crate) struct OurWorker {
 
 impl OurWorker {
     pub(crate) fn start(broker: Broker) -> Self {
+        Self::built(Server::builder(broker).concurrency(10).retry_delay(|_, _, _| RETRY_DELAY))
+    }
+
+    /// One with settings of its own.
+    pub(crate) fn built(builder: Builder) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let token = CancellationToken::new();
-        let server = Server::builder(broker).concurrency(10).retry_delay(|_, _, _| RETRY_DELAY).build();
-        let server = server.expect("a valid configuration");
+        let server = builder.build().expect("a valid configuration");
         let (notes, stop) = (Arc::clone(&seen), token.clone());
         let handler = move |context: Context, task: Task| {
             notes.lock().expect("nobody panics while holding it").push(see(&context, &task));
@@ -165,7 +208,7 @@ fn see(context: &Context, task: &Task) -> Seen {
     }
 }
 
-/// The same as the Go worker does for the types `fail`, `result` and `sleep`; anything else succeeds.
+/// The same as the Go worker does for the types `fail`, `result`, `sleep` and `stubborn`; anything else succeeds.
 pub(crate) async fn perform(context: Context, task: Task) -> Result<(), HandlerError> {
     match task.kind() {
         "fail" => {
@@ -184,6 +227,12 @@ pub(crate) async fn perform(context: Context, task: Task) -> Result<(), HandlerE
                 Ok(reason) => Err(HandlerError::msg(reason.to_string())),
                 Err(_elapsed) => Ok(()),
             }
+        }
+        // A handler that does not hear that it is to stop.
+        "stubborn" => {
+            let plan: Value = serde_json::from_slice(task.payload())?;
+            tokio::time::sleep(Duration::from_millis(plan["ms"].as_u64().unwrap_or(0))).await;
+            Ok(())
         }
         _ => Ok(()),
     }

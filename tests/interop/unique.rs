@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use cronmill::broker::unique_key;
 use cronmill::producer::{EnqueueError, Task};
 use serde_json::json;
 
 use crate::stage::{SOON, Stage};
-use crate::support::until;
+use crate::support::peers::events;
+use crate::support::{eventually, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -91,4 +93,50 @@ async fn a_lock_that_go_leaves_behind_keeps_only_go_out() {
     stage.enqueue(ours).await;
     assert_eq!(stage.state("ours"), "scheduled");
     until(SOON, "it is ours now", async || stage.peers.produce(&flags)[0]["error"] == "duplicate").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_only_go_works_a_lock_runs_out_and_keeping_puts_it_off() {
+    let stage = Stage::new().await;
+    let go = stage.go_worker().await;
+    let lock_of = |payload: &'static str| unique_key(&stage.queue, "sleep", Some(payload.as_bytes()));
+    let payloads = [r#"{"ms":600000}"#, r#"{"ms":600001}"#];
+    for (id, payload) in ["a", "b"].into_iter().zip(payloads) {
+        stage.enqueue(Task::new("sleep", Bytes::from(payload)).id(id).unique(HOUR)).await;
+    }
+    until(SOON, "both run in Go", async || events(&go, "start").len() == 2).await;
+    // Time passes.
+    stage.redis.cli(["PEXPIRE", &lock_of(payloads[0]), "1"]);
+    stage.redis.cli(["EXPIRE", &lock_of(payloads[1]), "5"]);
+    stage.redis.cli(["ZADD", "cronmill:{default}:locks", "XX", "1", "b"]);
+    let second =
+        ["--type", "sleep", "--payload", payloads[0], "--unique", "1h", "--id", "twice", "--in", "1h"];
+    until(SOON, "a second one comes in", async || stage.peers.produce(&second)[0].get("error").is_none())
+        .await;
+    stage.broker.renew_locks(&stage.queue).await.expect("Redis answers");
+    let left: i64 = stage.redis.cli(["TTL", &lock_of(payloads[1])]).parse().expect("a number");
+    assert!(left > 60, "{left} s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_that_go_forgets_keep_only_go_out() {
+    let stage = Stage::new().await;
+    let of = |payload| ["--type", "one", "--payload", payload, "--unique", "1h"];
+    // Deleted with many others.
+    stage.produce(&of("deleted"));
+    assert_eq!(stage.peers.inspect(&["delete-pending", "default"]), json!(1));
+    // Aggregated.
+    stage.produce(&[&of("aggregated")[..], &["--group", "g"]].concat());
+    let go = stage.peers.worker(&["--aggregate"]).await;
+    eventually(SOON, "Go aggregates", async || events(&go, "aggregate").pop()).await;
+    until(SOON, "it is done", async || stage.redis.keys("asynq:{default}:t:*").is_empty()).await;
+    drop(go);
+    // Archived by hand.
+    stage.produce(&of("archived"));
+    assert_eq!(stage.peers.inspect(&["archive-pending", "default"]), json!(1));
+    for payload in ["deleted", "aggregated", "archived"] {
+        assert_eq!(stage.peers.produce(&of(payload))[0]["error"], "duplicate", "{payload}");
+        stage.enqueue(Task::new("one", Bytes::from(payload)).unique(HOUR)).await;
+        assert_eq!(stage.peers.produce(&of(payload))[0]["error"], "duplicate", "{payload}: now it is ours");
+    }
 }

@@ -1,4 +1,4 @@
-// Command peers is what real Go programs on asynq do: produce, work, inspect. Tests run it beside cronmill on
+// Command peers is what real Go programs on asynq do: produce, work, schedule, inspect. Tests run it beside cronmill on
 // one Redis and compare. It prints JSON, one value per line, on standard output; everything else goes to
 // standard error. Exit code 2 for a wrong call, 1 for a failure.
 package main
@@ -23,6 +23,8 @@ var commands = map[string]command{
 	"inspect": inspect,
 	"bench":   bench,
 
+	"schedule": schedule,
+
 	"bench-groups": benchGroups,
 	"bench-unique": benchUnique,
 }
@@ -44,7 +46,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 || commands[args[0]] == nil {
-		return errUsage{"the first argument is one of produce, encode, work, inspect, bench, bench-groups, bench-unique"}
+		return errUsage{"the first argument is one of produce, encode, work, inspect, schedule, bench, bench-groups, bench-unique"}
 	}
 	flags := flag.NewFlagSet(args[0], flag.ExitOnError)
 	action := commands[args[0]](flags)

@@ -32,7 +32,7 @@ type attempt struct {
 	Error     string `json:"error,omitempty"`
 }
 
-// work runs an asynq server until SIGTERM or SIGINT. Types with a meaning: fail, result and sleep; every other
+// work runs an asynq server until SIGTERM or SIGINT. Types with a meaning: fail, result, sleep and stubborn; every other
 // type just succeeds.
 func work(flags *flag.FlagSet) func() error {
 	queues := flags.String("queues", "default=1", "queues and weights, NAME=WEIGHT,…")
@@ -122,7 +122,7 @@ func handle(ctx context.Context, task *asynq.Task) error {
 	return err
 }
 
-// plan is the payload of the types fail and sleep.
+// plan is the payload of the types fail, sleep and stubborn.
 type plan struct {
 	// Times is how many attempts fail before one succeeds.
 	Times int `json:"times"`
@@ -161,6 +161,14 @@ func perform(ctx context.Context, task *asynq.Task, retried int) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	case "stubborn":
+		// A handler that does not hear that it is to stop.
+		var wanted plan
+		if err := json.Unmarshal(task.Payload(), &wanted); err != nil {
+			return err
+		}
+		time.Sleep(time.Duration(wanted.Ms) * time.Millisecond)
+		return nil
 	default:
 		return nil
 	}

@@ -1,4 +1,4 @@
-"""The test runner: `python3 tests/run test [TIER,…]` or `python3 tests/run prove [NAME]`.
+"""The test runner: `python3 tests/run test [TIER,…]`, `python3 tests/run prove [NAME]`, `python3 tests/run features`.
 
 Prints a table of tool versions and free disk, runs the tiers one after another, each bounded in time, and ends
 with a table per tier and the line `N passed, N failed, N skipped`. Exit code 0 only when nothing failed; with
@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 
+import features
 import machine
 import proofs
 import report
@@ -38,6 +39,8 @@ def main():
             return run_tests([name for word in arguments for name in word.split(",") if name])
         if command == "prove":
             return proofs.run(arguments)
+        if command == "features":
+            return features.run()
     except (tiers.UnknownTier, proofs.UnknownProof) as problem:
         print(problem, file=sys.stderr)
         return 2

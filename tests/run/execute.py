@@ -23,12 +23,13 @@ class Interrupted(Exception):
 
 @dataclass
 class Count:
-    """Test cases by result, and the names of those that failed."""
+    """Test cases by result, and the names of those that failed; of those that passed, where a tool tells them."""
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
     failures: list = field(default_factory=list)
+    passes: list = field(default_factory=list, compare=False)
 
     def total(self):
         return self.passed + self.failed + self.skipped
@@ -49,6 +50,7 @@ class Cargo:
 
     RESULT = re.compile(r"test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;")
     FAILED = re.compile(r"test (\S+)(?: - .*)? \.\.\. FAILED")
+    PASSED = re.compile(r"test (\S+)(?: - .*)? \.\.\. ok$")
 
     def __init__(self):
         self.count = Count()
@@ -61,6 +63,8 @@ class Cargo:
             self.count.skipped += ignored
         elif found := self.FAILED.match(text):
             self.count.failures.append(found[1])
+        elif found := self.PASSED.match(text):
+            self.count.passes.append(found[1])
         return text
 
 

@@ -1,4 +1,5 @@
-//! Real Go programs on asynq: the module in `tests/peers`, built once and kept in the cache.
+//! Real Go programs on asynq: the modules in `tests/peers` and `tests/peers_before_headers`, built once and kept in the
+//! cache.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -18,15 +19,18 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// The built program; the first call builds it unless the cache has it for these very sources.
 pub fn peers() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers");
-        let folder = cache().join(format!("peers-{}", key(&module)));
-        let program = folder.join("peers");
-        if !program.exists() {
-            build(&module, &folder, &program);
-        }
-        program
-    })
+    BUILT.get_or_init(|| built("peers"))
+}
+
+/// The program of a module in `tests`, built unless the cache has it.
+fn built(name: &str) -> PathBuf {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name);
+    let folder = cache().join(format!("{name}-{}", key(&module)));
+    let program = folder.join("peers");
+    if !program.exists() {
+        build(&module, &folder, &program);
+    }
+    program
 }
 
 fn cache() -> PathBuf {
@@ -67,6 +71,12 @@ fn build(module: &Path, folder: &Path, program: &Path) {
     std::fs::rename(&unfinished, program).expect("both are in one folder");
 }
 
+/// Waits until a program says that it is ready.
+async fn ready(program: Process) -> Process {
+    program.line(READY_LIMIT, |line| line.contains(r#""event":"ready""#)).await;
+    program
+}
+
 /// Go programs on one Redis.
 pub struct Peers {
     redis: String,
@@ -84,6 +94,18 @@ impl Peers {
         answer.into_iter().next().expect("the Inspector answers with one line")
     }
 
+    /// What asynq's Inspector says when it refuses.
+    pub fn refused(&self, question: &[&str]) -> String {
+        let mut program = Command::new(peers());
+        let Output { status, stderr, .. } = program
+            .args(["inspect", "--redis", &self.redis])
+            .args(question)
+            .output()
+            .expect("it was just built");
+        assert!(!status.success(), "{question:?} was not refused");
+        String::from_utf8_lossy(&stderr).into_owned()
+    }
+
     /// Enqueues with asynq's Client as flags say, such as `["--type", "ok", "--count", "3"]`; one answer each.
     pub fn produce(&self, flags: &[&str]) -> Vec<Value> {
         self.run("produce", flags, "")
@@ -98,11 +120,25 @@ impl Peers {
     /// Starts a worker and waits until it is ready. It prints one JSON line at the start and one at the end of
     /// each attempt.
     pub async fn worker(&self, flags: &[&str]) -> Process {
+        self.start("work", flags).await
+    }
+
+    /// Starts asynq's Scheduler with one entry. It prints a line for each task that it enqueued.
+    pub async fn scheduler(&self, flags: &[&str]) -> Process {
+        self.start("schedule", flags).await
+    }
+
+    async fn start(&self, what: &str, flags: &[&str]) -> Process {
         let mut command = Command::new(peers());
-        command.args(["work", "--redis", &self.redis]).args(flags);
-        let worker = Process::start("go worker", &mut command);
-        worker.line(READY_LIMIT, |line| line.contains(r#""event":"ready""#)).await;
-        worker
+        command.args([what, "--redis", &self.redis]).args(flags);
+        ready(Process::start(&format!("go {what}"), &mut command)).await
+    }
+
+    /// Starts a worker on the last asynq that knows no headers. Each task fails once.
+    pub async fn worker_before_headers(&self) -> Process {
+        static BUILT: OnceLock<PathBuf> = OnceLock::new();
+        let mut command = Command::new(BUILT.get_or_init(|| built("peers_before_headers")));
+        ready(Process::start("old go worker", command.args(["--redis", &self.redis]))).await
     }
 
     /// asynq's own benchmark.
