@@ -4,12 +4,15 @@
 #[path = "../support/mod.rs"]
 pub mod support;
 
+mod asynqmon;
 mod attempts;
 mod bulk;
 mod counts;
 mod crash;
 mod from_go;
+mod full;
 mod groups;
+mod schedulers;
 mod stage;
 mod to_go;
 mod together;

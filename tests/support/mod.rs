@@ -8,6 +8,8 @@
 //! pub mod support;
 //! ```
 
+pub mod asynqmon;
+pub mod go_program;
 pub mod http;
 pub mod peers;
 pub mod process;
@@ -19,6 +21,7 @@ pub mod redis_variant;
 pub mod tls;
 pub mod wait;
 
+pub use asynqmon::Asynqmon;
 pub use peers::Peers;
 pub use process::Process;
 pub use proxy::{Fault, Proxy};
