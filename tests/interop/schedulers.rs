@@ -137,7 +137,7 @@ async fn edits_and_deletions_are_listed_within_two_seconds_and_an_end_at_once() 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_several_processes_lists_the_schedules_and_another_takes_over() {
     let stage = Stage::new().await;
-    let mut firing = [Firing::start(&stage.broker, "a"), Firing::start(&stage.broker, "b")];
+    let firing = [Firing::start(&stage.broker, "a"), Firing::start(&stage.broker, "b")];
     let first = entry("first", "0 9 * * *", "default", 1);
     firing[0].scheduler.apply(&first).await.expect("valid");
     until(SOON, "it is listed", async || entries(&stage).len() == 1).await;

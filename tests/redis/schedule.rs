@@ -85,7 +85,7 @@ impl Bench {
     }
 }
 
-fn entry(uid: &str, schedule: &str) -> Entry {
+pub(crate) fn entry(uid: &str, schedule: &str) -> Entry {
     let mut entry = Entry {
         format: 1,
         uid: uid.into(),
