@@ -56,9 +56,10 @@ impl Shown {
     }
 }
 
-/// The schedules as one line, with the zone in front as robfig/cron takes it.
+/// The schedules as one line, with a zone other than asynq's own in front, as robfig/cron takes it.
 fn spec(timing: &TimingSource, is_suspended: bool) -> String {
-    let mut spec = timing.time_zone.as_ref().map(|zone| format!("CRON_TZ={zone} ")).unwrap_or_default();
+    let zone = timing.time_zone.as_ref().filter(|zone| *zone != "UTC");
+    let mut spec = zone.map(|zone| format!("CRON_TZ={zone} ")).unwrap_or_default();
     spec += &timing.schedules.join("; ");
     if spec.len() > SHOWN_BYTES_MAX {
         spec.truncate(spec.floor_char_boundary(SHOWN_BYTES_MAX));
@@ -184,6 +185,13 @@ mod tests {
         entry.timing.schedules.push("@daily".into());
         entry.timing.time_zone = Some("Asia/Shanghai".into());
         assert_eq!(Shown::new(&entry).at(None, None).spec, "CRON_TZ=Asia/Shanghai */20 * * * *; @daily");
+    }
+
+    #[test]
+    fn utc_is_not_named() {
+        let mut entry = entry();
+        entry.timing.time_zone = Some("UTC".into());
+        assert_eq!(Shown::new(&entry).at(None, None).spec, "*/20 * * * *");
     }
 
     #[test]
