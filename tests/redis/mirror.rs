@@ -121,12 +121,22 @@ async fn only_whoever_has_the_turn_writes_the_list_or_takes_it_away() {
 async fn half_a_draft_never_becomes_the_list() {
     let field = Field::new().await;
     assert!(field.take_turn(&field.owner).await);
-    // Another part of a draft, left by a call whose answer was lost.
+    assert!(field.publish(&field.owner, &[listed(1, 1)]).await);
+    // The last part of two, sent once more when the first one has vanished, or was sent twice.
+    let script = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/broker/lua/publish_entries.lua"));
+    let script = script.expect("it is in the repository");
+    let last_of_two = || {
+        let who = field.owner.as_str();
+        field.cli(&["EVAL", &script, "3", TURN, DRAFT, LIST, who, "20", "100", "1", "last"])
+    };
+    assert_eq!(last_of_two(), "0");
     field.cli(&["RPUSH", DRAFT, "left"]);
+    assert_eq!(last_of_two(), "0");
+    assert_eq!(field.ids().await, ["id-1"]);
+    // What was left is not part of the next list.
     let many: Vec<_> = (0..150).map(|n| listed(n, 1)).collect();
     assert!(field.publish(&field.owner, &many).await);
-    assert_eq!(field.ids().await.len(), 150);
-    assert_eq!(field.cli(&["LLEN", LIST]), "150");
+    assert_eq!((field.ids().await.len(), field.cli(&["LLEN", LIST])), (150, "150".to_owned()));
 }
 
 #[tokio::test]
