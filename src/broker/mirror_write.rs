@@ -193,7 +193,8 @@ impl Broker {
                 pipe.lrange(QueueKeys::new(&entry.queue).ticks(&entry.uid), 0, last);
             }
             let read: Vec<Vec<String>> = self.pipe("read tick ledgers", "*", &pipe).await?;
-            let parsed = |lines: Vec<String>| lines.iter().filter_map(|line| TickRecord::parse(line).ok()).collect();
+            let parsed =
+                |lines: Vec<String>| lines.iter().filter_map(|line| TickRecord::parse(line).ok()).collect();
             ledgers.extend(read.into_iter().map(parsed));
         }
         Ok(ledgers)

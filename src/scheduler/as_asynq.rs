@@ -9,7 +9,7 @@ use crate::schedule::{Entry, Template, TimingSource};
 use crate::task::{ProtoTimestamp, SchedulerEntry};
 
 /// Bytes of a payload, and of a spec, that tools get to see: they read all entries at once.
-const SHOWN_BYTES_MAX: usize = 1024;
+const SHOWN_BYTES_MAX: usize = 512;
 
 /// What of an entry stays as it is from one tick to the next.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +47,8 @@ impl Shown {
         let next = next.filter(|_| !self.is_suspended);
         let time = |at: Option<Timestamp>| Some(at.map_or(ProtoTimestamp::NEVER, Into::into));
         let mut entry = SchedulerEntry { next: time(next), previous: time(last), ..self.entry.clone() };
-        let deadline = |(next, after_s): (Timestamp, i64)| next.checked_add(SignedDuration::from_secs(after_s)).ok();
+        let deadline =
+            |(next, after_s): (Timestamp, i64)| next.checked_add(SignedDuration::from_secs(after_s)).ok();
         if let Some(deadline) = next.zip(self.deadline_s).and_then(deadline) {
             let text = deadline.strftime("%a %b %e %H:%M:%S UTC %Y");
             entry.enqueue_options.push(format!("Deadline({text})"));
@@ -74,7 +75,8 @@ fn spec(timing: &TimingSource, is_suspended: bool) -> String {
 
 /// The options as asynq prints them. Those that say what holds anyway are left out, as with asynq.
 fn options(template: &Template) -> Vec<String> {
-    let mut options = vec![format!("Queue({})", quoted(&template.queue)), format!("MaxRetry({})", template.max_retry)];
+    let mut options =
+        vec![format!("Queue({})", quoted(&template.queue)), format!("MaxRetry({})", template.max_retry)];
     options.extend(template.timeout_s.map(|timeout_s| format!("Timeout({})", duration(timeout_s))));
     if template.retention_s > 0 {
         options.push(format!("Retention({})", duration(template.retention_s)));

@@ -78,7 +78,10 @@ impl Scheduler {
             tracing::debug!(error = &error as &dyn std::error::Error, "could not sign off");
         }
         if let Err(error) = mirrored {
-            tracing::error!(error = &error as &dyn std::error::Error, "showing schedules to asynq's tools ended");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "showing schedules to asynq's tools ended"
+            );
         }
     }
 

@@ -73,7 +73,10 @@ impl Mirror {
         if self.holds_turn
             && let Err(error) = self.broker.withdraw_schedules(&self.who).await
         {
-            tracing::debug!(error = &error as &dyn std::error::Error, "the list of schedules is left to lapse");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the list of schedules is left to lapse"
+            );
         }
     }
 

@@ -29,7 +29,10 @@ fn column(rows: &Value, field: &str) -> Vec<Value> {
 
 /// A row with some field.
 fn row<'a>(rows: &'a Value, field: &str, value: &Value) -> &'a Value {
-    list(rows).iter().find(|row| row[field] == *value).unwrap_or_else(|| panic!("no {field} {value} in {rows}"))
+    list(rows)
+        .iter()
+        .find(|row| row[field] == *value)
+        .unwrap_or_else(|| panic!("no {field} {value} in {rows}"))
 }
 
 /// Whole seconds of a time as either side writes it; none for never.
@@ -146,7 +149,11 @@ async fn asynqmon_shows_our_schedules_and_what_they_enqueued() {
     let event = |event: &Value| (event["task_id"].clone(), second(&event["enqueued_at"]));
     assert_eq!(list(&events).iter().map(event).collect::<Vec<_>>(), ours);
     full.end().await;
-    assert_eq!(asynqmon.api("/scheduler_entries").await["entries"], json!([]), "what has stopped is not shown");
+    assert_eq!(
+        asynqmon.api("/scheduler_entries").await["entries"],
+        json!([]),
+        "what has stopped is not shown"
+    );
 }
 
 /// What must stand on a page, going by what our commands print.
@@ -178,7 +185,8 @@ fn browse(url: &str, size: &str, picture: Option<&Path>) -> String {
     browser.arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1");
     browser.arg(format!("--user-data-dir={}", profile.path().display()));
     browser.arg(picture.map_or("--dump-dom".to_owned(), |file| format!("--screenshot={}", file.display())));
-    let output = browser.arg(url).output().expect("chromium is installed: on Debian, apt-get install chromium");
+    let output =
+        browser.arg(url).output().expect("chromium is installed: on Debian, apt-get install chromium");
     assert!(output.status.success(), "{browser:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("a page is text")
 }

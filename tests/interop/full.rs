@@ -135,7 +135,8 @@ impl Full {
 
     /// A worker runs 2 tasks for as long as it lives; 1 more is scheduled.
     async fn work_on_reports(mut self) -> Self {
-        let report = || Task::new("report:monthly", Bytes::from_static(br#"{"month":"2026-10"}"#)).queue("reports");
+        let report =
+            || Task::new("report:monthly", Bytes::from_static(br#"{"month":"2026-10"}"#)).queue("reports");
         self.enqueue(report().id("october")).await;
         self.enqueue(report().id("again")).await;
         self.enqueue(report().id("later").after(Duration::from_secs(7200))).await;

@@ -77,7 +77,10 @@ async fn the_inspector_reads_our_schedules_with_their_times_and_options() {
     assert_eq!((&hard["type"], &hard["payload"]), (&json!("hard"), &json!(r#"{"shop":"main"}"#)));
     assert_eq!(hard["spec"], "CRON_TZ=Asia/Shanghai 0 9 * * *");
     let age = |time: &Value| now.as_second() - time.as_i64().expect("a number");
-    assert!((-2..=3).contains(&age(&often["next_s"])) && (-1..=4).contains(&age(&often["previous_s"])), "{often}");
+    assert!(
+        (-2..=3).contains(&age(&often["next_s"])) && (-1..=4).contains(&age(&often["previous_s"])),
+        "{often}"
+    );
     firing.end().await;
 }
 
@@ -94,8 +97,10 @@ async fn the_inspector_reads_the_tasks_that_each_schedule_enqueued() {
     let told = stage.peers.inspect(&["events", &often.uid]);
     let queue = QueueName::new("default").expect("valid");
     let ledger = stage.broker.ticks(&queue, &often.uid, 100).await.expect("Redis answers");
-    let ours: Vec<_> =
-        ledger.iter().map(|record| json!({"id": record.task_id, "enqueued_s": record.at.as_second()})).collect();
+    let ours: Vec<_> = ledger
+        .iter()
+        .map(|record| json!({"id": record.task_id, "enqueued_s": record.at.as_second()}))
+        .collect();
     let told = told.as_array().expect("a list");
     assert!(ours.windows(told.len()).any(|some| some == told), "{told:?} of {ours:?}");
     for event in told {

@@ -18,7 +18,8 @@ async fn the_nodes_of_a_queue_are_its_master_and_that_ones_replicas() {
         let told = redis.cli(&["CLUSTER", "NODES"]);
         let lines: Vec<Vec<&str>> = told.lines().map(|line| line.split(' ').collect()).collect();
         let address = |line: &[&str]| line[1].split('@').next().expect("a text").to_owned();
-        let master = lines.iter().find(|line| address(line) == format!("127.0.0.1:{port}")).expect("it is known");
+        let master =
+            lines.iter().find(|line| address(line) == format!("127.0.0.1:{port}")).expect("it is known");
         let replica = lines.iter().find(|line| line[3] == master[0]).expect("each master has one");
         let expected: Vec<_> = [master, replica].map(|line| (line[0].to_owned(), address(line))).into();
         // A node may learn of a replica a moment later than the others.

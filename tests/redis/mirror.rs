@@ -59,7 +59,8 @@ impl Field {
 
     /// Fires and mirrors until a condition holds.
     async fn run_until(&self, what: &str, condition: impl AsyncFnMut() -> bool) {
-        let (scheduler, stop) = (Scheduler::new(self.broker.clone(), self.owner.clone()), CancellationToken::new());
+        let (scheduler, stop) =
+            (Scheduler::new(self.broker.clone(), self.owner.clone()), CancellationToken::new());
         let running = tokio::spawn({
             let stop = stop.clone();
             async move { scheduler.run(stop).await }
@@ -123,7 +124,8 @@ async fn half_a_draft_never_becomes_the_list() {
     assert!(field.take_turn(&field.owner).await);
     assert!(field.publish(&field.owner, &[listed(1, 1)]).await);
     // The last part of two, sent once more when the first one has vanished, or was sent twice.
-    let script = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/broker/lua/publish_entries.lua"));
+    let script =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/broker/lua/publish_entries.lua"));
     let script = script.expect("it is in the repository");
     let last_of_two = || {
         let who = field.owner.as_str();
@@ -167,15 +169,17 @@ async fn a_thousand_large_entries_are_written_in_steps_that_hold_redis_for_a_mom
     assert!(field.take_turn(&field.owner).await);
     field.cli(&["CONFIG", "SET", "slowlog-log-slower-than", "2000"]);
     field.cli(&["SLOWLOG", "RESET"]);
+    field.cli(&["CONFIG", "SET", "slowlog-max-len", "1000"]);
     let entries: Vec<_> = (0..1200).map(|n| listed(n, 1024)).collect();
-    for _ in 0..10 {
+    const LISTS: usize = 20;
+    for _ in 0..LISTS {
         assert!(field.publish(&field.owner, &entries).await);
     }
     assert_eq!(field.ids().await.len(), MIRROR_ENTRIES_MAX);
     let slow: usize = field.cli(&["SLOWLOG", "LEN"]).parse().expect("a number");
     let is_alone = !matches!(Variant::of_this_run(), Variant::Cluster | Variant::Sentinel);
-    // A busy machine may stop Redis in the middle of anything.
-    assert!(!is_alone || slow <= 2, "{slow} slow calls: {}", field.cli(&["SLOWLOG", "GET", "3"]));
+    // A busy machine may stop Redis in the middle of anything; each list is ten calls.
+    assert!(!is_alone || slow <= LISTS / 2, "{slow} of {} calls were slow", LISTS * 10);
 }
 
 #[tokio::test]
@@ -187,12 +191,17 @@ async fn a_history_keeps_the_newest_fifty_events_for_a_week_however_often_they_a
     };
     let newest_first = |range: std::ops::Range<i64>| range.rev().map(event).collect::<Vec<_>>();
     for told in [0..40, 0..40, 30..80, 40..90] {
-        field.broker.note_enqueues(&[("u", newest_first(told)), ("v", Vec::new())]).await.expect("Redis answers");
+        field
+            .broker
+            .note_enqueues(&[("u", newest_first(told)), ("v", Vec::new())])
+            .await
+            .expect("Redis answers");
     }
     let page = Page { offset: 0, limit: 100 };
     let kept = field.broker.scheduler_events("u", page).await.expect("Redis answers");
     assert_eq!(kept.len(), MIRROR_EVENTS_MAX);
-    let mut numbers: Vec<i64> = kept.iter().map(|event| event.task_id[2..].parse().expect("a number")).collect();
+    let mut numbers: Vec<i64> =
+        kept.iter().map(|event| event.task_id[2..].parse().expect("a number")).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (40..90).collect::<Vec<_>>());
     let week = 7 * 24 * 3600;
