@@ -6,7 +6,7 @@
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[3] ~= '0' and redis.call('LLEN', KEYS[2]) ~= tonumber(ARGV[3]) then return 0 end
 if ARGV[3] == '0' then redis.call('DEL', KEYS[2]) end
-redis.call('RPUSH', KEYS[2], unpack(ARGV, 5))
+redis.call('RPUSH', KEYS[2], unpack(ARGV, 5, #ARGV))
 redis.call('EXPIRE', KEYS[2], ARGV[2])
 if ARGV[4] == '1' then redis.call('RENAME', KEYS[2], KEYS[3]) end
 return 1
