@@ -12,5 +12,6 @@ mod groups;
 mod mirror;
 mod removal;
 mod schedule;
+mod together;
 mod unique;
 mod yard;
