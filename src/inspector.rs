@@ -30,6 +30,7 @@
 //! | `SchedulerEntries` | [`Broker::scheduler_entries`] |
 //! | `ListSchedulerEnqueueEvents` | [`Broker::scheduler_events`] |
 //! | `ClusterKeySlot` | [`cluster_key_slot`] |
+//! | `ClusterNodes` | [`Broker::cluster_nodes`] |
 //! | `Close` | drop the [`Broker`] |
 //!
 //! ```no_run
@@ -46,8 +47,8 @@
 //! ```
 
 pub use crate::broker::{
-    Archived, Backlog, Broker, BrokerError, BulkVerb, CancelThen, Cancelled, DayCount, Deleted, Edited,
-    GroupSummary, Handled, LiveServer, Page, PauseNote, PauseState, QueueRemoval, QueueSummary, Ran,
+    Archived, Backlog, Broker, BrokerError, BulkVerb, CancelThen, Cancelled, ClusterNode, DayCount, Deleted,
+    Edited, GroupSummary, Handled, LiveServer, Page, PauseNote, PauseState, QueueRemoval, QueueSummary, Ran,
     Rescheduled, Resumed, Selection, TaskCursor, TaskView, cluster_key_slot,
 };
 pub use crate::task::{Message, QueueName, SchedulerEnqueueEvent, SchedulerEntry, State};

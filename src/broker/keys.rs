@@ -21,6 +21,21 @@ pub(super) const REPLICAS: &str = "cronmill:replicas";
 /// Zset of the keys of lists of periodic entries, scored by when they go stale.
 pub(super) const SCHEDULERS: &str = "asynq:schedulers";
 
+/// The key of a list of periodic entries; `scheduler` is `<host>:<pid>:<id>` with asynq, a fixed word with ours.
+pub(super) fn scheduler_entries(scheduler: &str) -> String {
+    format!("asynq:schedulers:{{{scheduler}}}")
+}
+
+/// Who writes such a list at the moment, of the processes that may.
+pub(super) fn mirror_turn(scheduler: &str) -> String {
+    format!("cronmill:schedulers:{{{scheduler}}}:turn")
+}
+
+/// Such a list while it is being written.
+pub(super) fn mirror_draft(scheduler: &str) -> String {
+    format!("cronmill:schedulers:{{{scheduler}}}:draft")
+}
+
 /// The key of what asynq's tools show as the history of a periodic entry.
 pub(super) fn scheduler_history(entry: &str) -> String {
     format!("asynq:scheduler_history:{entry}")

@@ -12,6 +12,8 @@ const ENTRIES_MAX: isize = 1000;
 
 impl Broker {
     /// The entries of all schedulers of asynq's kind that are alive: what asynqmon shows on its page of schedulers.
+    /// Our own schedules are among them, with their uids as ids, as far as they are mirrored for asynq's tools; what
+    /// is to list them whole takes [`entries`](Self::entries).
     ///
     /// # Errors
     /// [`BrokerError::Command`].

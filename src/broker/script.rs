@@ -171,6 +171,10 @@ scripts! {
     DUE = "read_due.lua";
     /// Count the ticks due soon.
     FORECAST = "read_forecast.lua";
+    /// Write the list of schedules that asynq's tools read.
+    PUBLISH_ENTRIES = "publish_entries.lua";
+    /// Take that list away.
+    WITHDRAW_ENTRIES = "withdraw_entries.lua";
     /// Fire due ticks.
     FIRE = "fire_entries.lua" + LEDGER + LEAVE + GROUP + LIVING + REVOKE + LOCK + STORE;
 }

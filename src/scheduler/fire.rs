@@ -9,8 +9,10 @@ use futures::stream;
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::book::Parsed;
+use super::mirror::Mirror;
 use super::{Scheduler, Tick};
 use crate::broker::{BrokerError, DueEntries, DueEntry, FireRequest, FireVerdict, Outage, tick_task};
 use crate::schedule::{EntryError, TickOutcome, decide};
@@ -52,7 +54,11 @@ impl Scheduler {
     ///
     /// Write the schedules first ([`apply`](Self::apply), [`sweep`](Self::sweep)), so that nothing fires which
     /// was deleted while no process ran.
+    ///
+    /// Beside it, one of the processes that fire on a Redis shows its schedules to asynq's tools.
     pub async fn run(&self, stop: CancellationToken) {
+        let mirror = Mirror::new(self.broker.clone(), self.replica.clone());
+        let mirroring = AbortOnDropHandle::new(tokio::spawn(mirror.run(stop.clone())));
         let firing = async {
             let mut outage = Outage::new("fire schedules");
             loop {
@@ -67,8 +73,15 @@ impl Scheduler {
             }
         };
         stop.run_until_cancelled(firing).await;
-        if let Err(error) = self.broker.leave_replicas(&self.replica).await {
+        let (left, mirrored) = tokio::join!(self.broker.leave_replicas(&self.replica), mirroring);
+        if let Err(error) = left {
             tracing::debug!(error = &error as &dyn std::error::Error, "could not sign off");
+        }
+        if let Err(error) = mirrored {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "showing schedules to asynq's tools ended"
+            );
         }
     }
 

@@ -8,9 +8,11 @@
 //! Not here: where entries come from (manifests, the operator), and what runs the tasks.
 
 mod apply;
+mod as_asynq;
 mod book;
 mod error;
 mod fire;
+mod mirror;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,5 +18,6 @@ mod firing;
 mod fleets;
 mod many;
 mod metrics;
+mod mirror;
 mod outage;
 mod refusals;

@@ -8,7 +8,7 @@ use crate::markdown::{blocks, code, code_of, table};
 use crate::{DOCUMENTS, assert_none, files, read, root};
 
 /// Where paths begin that the documents name.
-const FOLDERS: [&str; 7] = [".ci/", "charts/", "crds/", "deploy/", "examples/", "src/", "tests/"];
+const FOLDERS: [&str; 8] = [".ci/", "charts/", "crds/", "deploy/", "docs/", "examples/", "src/", "tests/"];
 
 /// Whether a piece of code is a path of the repository, and not a pattern for some.
 fn is_path(code: &str) -> bool {

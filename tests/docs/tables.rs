@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cronmill::broker::{ArchiveLimits, MESSAGE_BYTES_MAX};
+use cronmill::broker::{ArchiveLimits, MESSAGE_BYTES_MAX, MIRROR_ENTRIES_MAX, MIRROR_EVENTS_MAX};
 use cronmill::schedule::{NO_CATCH_UP_GRACE_S, SCHEDULES_MAX, TICKS_PER_DECISION_MAX, TickOutcome};
 use cronmill::task::{QueueName, State};
 
@@ -95,6 +95,7 @@ fn a_script_named_as_a_keys_writer_is_given_that_key() {
             "unique" => "string".to_owned(),
             "pause" => "pause note".to_owned(),
             "{}" if key.starts_with("asynq:servers") => "server record".to_owned(),
+            "{}" if key.starts_with("asynq:schedulers") => "entries".to_owned(),
             "{}" => "running tasks".to_owned(),
             word => word.to_owned(),
         };
@@ -201,6 +202,9 @@ fn limits_that_the_code_exports_are_as_documented() {
     assert!(limit("schedules of one entry; of one CronTask").starts_with(&format!("{SCHEDULES_MAX};")));
     assert_eq!(limit("ticks one decision looks at").replace(',', ""), TICKS_PER_DECISION_MAX.to_string());
     assert_eq!(limit("a tick under `catchUp: None` may be late by"), format!("{NO_CATCH_UP_GRACE_S} s"));
+    let mirrored = limit("schedules shown to asynq's tools; enqueues of each; bytes of a payload");
+    let limits = format!("{MIRROR_ENTRIES_MAX}; {MIRROR_EVENTS_MAX};");
+    assert!(mirrored.replace(',', "").starts_with(&limits), "{mirrored}");
     let archive = ArchiveLimits::default();
     assert_eq!((archive.tasks_max, archive.age_max.as_secs() / 86_400), (10_000, 90));
     assert!(document.contains("(10,000 tasks, 90 days)"));

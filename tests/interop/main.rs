@@ -4,15 +4,18 @@
 #[path = "../support/mod.rs"]
 pub mod support;
 
+mod asynqmon;
 mod attempts;
 mod bulk;
 mod counts;
 mod crash;
 mod from_go;
+mod full;
 mod groups;
 mod headers;
 mod limits;
 mod recovery;
+mod schedulers;
 mod stage;
 mod steering;
 mod ticks;

@@ -6,6 +6,7 @@ pub mod support;
 mod cluster;
 mod load;
 mod names;
+mod nodes;
 mod programs;
 mod refusals;
 mod sentinel;

@@ -9,6 +9,7 @@ mod bulk;
 mod edits;
 mod field;
 mod groups;
+mod mirror;
 mod removal;
 mod schedule;
 mod schedule_unique;

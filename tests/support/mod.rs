@@ -8,6 +8,8 @@
 //! pub mod support;
 //! ```
 
+pub mod asynqmon;
+pub mod go_program;
 pub mod http;
 pub mod peers;
 pub mod process;
@@ -21,6 +23,7 @@ pub mod task;
 pub mod tls;
 pub mod wait;
 
+pub use asynqmon::Asynqmon;
 pub use peers::Peers;
 pub use process::Process;
 pub use proxy::{Fault, Proxy};

@@ -1,7 +1,6 @@
 //! Real Go programs on asynq: the modules in `tests/peers` and `tests/peers_before_headers`, built once and kept in the
 //! cache.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -9,66 +8,17 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
+use super::go_program;
 use super::process::Process;
 
 /// How long a Go worker may take to be ready.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
-/// The built program; the first call builds it unless the cache has it for these very sources.
+/// The built program; the first call builds it.
 pub fn peers() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| built("peers"))
-}
-
-/// The program of a module in `tests`, built unless the cache has it.
-fn built(name: &str) -> PathBuf {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name);
-    let folder = cache().join(format!("{name}-{}", key(&module)));
-    let program = folder.join("peers");
-    if !program.exists() {
-        build(&module, &folder, &program);
-    }
-    program
-}
-
-fn cache() -> PathBuf {
-    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
-    std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("cronmill")
-}
-
-/// Changes with everything that goes into the program.
-fn key(module: &Path) -> String {
-    let mut sources: Vec<PathBuf> = std::fs::read_dir(module)
-        .expect("the module is in the repository")
-        .map(|entry| entry.expect("a readable folder").path())
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("go.") || (name.ends_with(".go") && !name.ends_with("_test.go"))
-        })
-        .collect();
-    sources.sort();
-    let mut hash = Sha256::new();
-    for source in sources {
-        hash.update(std::fs::read(source).expect("a readable source"));
-    }
-    hash.finalize().iter().take(8).fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-        text
-    })
-}
-
-fn build(module: &Path, folder: &Path, program: &Path) {
-    std::fs::create_dir_all(folder).expect("a writable cache");
-    // Two test runs may build at once: each into a file of its own, and a rename decides.
-    let unfinished = folder.join(format!("peers.{}", std::process::id()));
-    let mut command = Command::new("go");
-    command.args(["build", "-trimpath", "-o"]).arg(&unfinished).arg(".");
-    command.current_dir(module).env("CGO_ENABLED", "0");
-    let built = command.output().expect("go is installed");
-    assert!(built.status.success(), "{command:?}: {}", String::from_utf8_lossy(&built.stderr));
-    std::fs::rename(&unfinished, program).expect("both are in one folder");
+    BUILT.get_or_init(|| go_program::built("peers"))
 }
 
 /// Waits until a program says that it is ready.
@@ -137,7 +87,7 @@ impl Peers {
     /// Starts a worker on the last asynq that knows no headers. Each task fails once.
     pub async fn worker_before_headers(&self) -> Process {
         static BUILT: OnceLock<PathBuf> = OnceLock::new();
-        let mut command = Command::new(BUILT.get_or_init(|| built("peers_before_headers")));
+        let mut command = Command::new(BUILT.get_or_init(|| go_program::built("peers_before_headers")));
         ready(Process::start("old go worker", command.args(["--redis", &self.redis]))).await
     }
 
