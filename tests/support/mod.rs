@@ -16,6 +16,7 @@ pub mod redis_cluster;
 pub mod redis_sentinel;
 pub mod redis_server;
 pub mod redis_variant;
+pub mod sink;
 pub mod tls;
 pub mod wait;
 
@@ -25,6 +26,7 @@ pub use proxy::{Fault, Proxy};
 pub use redis_cluster::Cluster;
 pub use redis_sentinel::Sentinels;
 pub use redis_server::RedisServer;
+pub use sink::Sink;
 pub use wait::{eventually, until, until_blocking};
 
 /// The size of a test that has a long form: `long` under `make prove`, else `short`.
