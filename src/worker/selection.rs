@@ -76,8 +76,8 @@ mod tests {
     fn strictly_what_is_heavier_comes_first_even_if_it_had_nothing() {
         let selection = Selection::new(vec![1, 6, 3], true);
         assert_eq!(selection.ahead_of_eligible(|queue| queue == 0), [1, 2]);
-        assert_eq!(selection.ahead_of_eligible(|queue| queue == 1), []);
-        assert_eq!(Selection::new(vec![1, 6, 3], false).ahead_of_eligible(|queue| queue == 0), []);
+        assert!(selection.ahead_of_eligible(|queue| queue == 1).is_empty());
+        assert!(Selection::new(vec![1, 6, 3], false).ahead_of_eligible(|queue| queue == 0).is_empty());
     }
 
     #[test]
