@@ -59,7 +59,7 @@ impl Broker {
     ) -> Result<Cancelled, BrokerError> {
         let keys = QueueKeys::new(queue);
         let mut call = script::CANCEL.key(keys.task(id));
-        call.key(keys.lease()).arg(id).arg(then.as_str());
+        call.key(keys.lease()).key(keys.holders()).arg(id).arg(then.as_str());
         let (state, owner): (String, String) = self.run("cancel a task", queue.as_str(), &call).await?;
         match state.parse() {
             Err(_) => Ok(Cancelled::Absent),
@@ -96,7 +96,7 @@ impl Broker {
         let mut marks = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(IDS_PER_CALL) {
             let mut call = script::CANCELS.key(keys.lease());
-            call.arg(keys.task_prefix()).arg(owner.as_str()).arg(chunk);
+            call.key(keys.holders()).arg(keys.task_prefix()).arg(owner.as_str()).arg(chunk);
             let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
             while !reply.is_empty() {
                 marks.push(match reply.text()?.as_str() {

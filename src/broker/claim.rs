@@ -120,7 +120,7 @@ impl Broker {
         let lease_s = seconds(request.lease);
         let mut call = script::CLAIM.call();
         call.key(keys.pending()).key(keys.active()).key(keys.lease()).key(keys.paused());
-        call.key(keys.cordon(owner)).key(keys.receipt(owner)).key(keys.locks());
+        call.key(keys.cordon(owner)).key(keys.receipt(owner)).key(keys.locks()).key(keys.holders());
         call.arg(keys.task_prefix()).arg(owner).arg(request.sequence);
         call.arg(request.max.clamp(1, TASKS_PER_CLAIM)).arg(lease_s).arg(BYTES_PER_CLAIM);
         call.arg(lease_s + RECEIPT_MARGIN_S);
@@ -161,7 +161,11 @@ impl Broker {
         let mut verdicts = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(TASKS_PER_CLAIM) {
             let mut call = script::EXTEND.key(keys.lease());
-            call.arg(keys.task_prefix()).arg(owner.as_str()).arg(seconds(lease)).arg(chunk);
+            call.key(keys.holders())
+                .arg(keys.task_prefix())
+                .arg(owner.as_str())
+                .arg(seconds(lease))
+                .arg(chunk);
             let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
             let until = from_s(reply.int()?);
             while !reply.is_empty() {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::{join, try_join_all};
 use jiff::{SignedDuration, Timestamp};
 use redis::make_extension_error;
 
@@ -11,7 +12,7 @@ use super::claim::Owner;
 use super::error::{DEMOTED, Doing};
 use super::history::{cut, error_record};
 use super::keys::QueueKeys;
-use super::reply::ceil_s;
+use super::reply::{Reply, ceil_s};
 use super::unique::lock_in;
 use super::{Broker, BrokerError, script};
 use crate::task::{Message, QueueName};
@@ -20,6 +21,9 @@ use crate::task::{Message, QueueName};
 const FINISHES_PER_CALL: usize = 64;
 /// How long a day's counters are kept, as asynq keeps them.
 const DAY_COUNTERS_LIFE: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// What ending is called in errors.
+const DOING: &str = "end attempts";
 
 /// The end of one attempt.
 #[derive(Debug, Clone)]
@@ -119,8 +123,66 @@ impl Broker {
         finishes: &[Finish],
     ) -> Result<Vec<Finished>, BrokerError> {
         let now = self.now_in(queue.as_str());
-        let endings: Vec<_> = finishes.iter().map(|finish| ending(finish, owner, now)).collect();
-        self.end_attempts(queue, Holder::Owner(owner), &endings).await
+        let mut done: Vec<(i64, Vec<usize>)> = Vec::new();
+        let (mut rest, mut endings) = (Vec::new(), Vec::new());
+        for (place, finish) in finishes.iter().enumerate() {
+            if leaves_nothing(finish) {
+                let lease = finish.leased_until.as_second();
+                match done.iter_mut().find(|(end, places)| *end == lease && places.len() < FINISHES_PER_CALL)
+                {
+                    Some((_, places)) => places.push(place),
+                    None => done.push((lease, vec![place])),
+                }
+            } else {
+                rest.push(place);
+                endings.push(ending(finish, owner, now));
+            }
+        }
+        let id = |place: &usize| finishes[*place].message.id.as_str();
+        let doing =
+            done.iter().map(|(lease, places)| self.end_done(queue, owner, *lease, places.iter().map(id)));
+        let others = self.end_attempts(queue, Holder::Owner(owner), &endings);
+        let (ended, others) = join(try_join_all(doing), others).await;
+        let mut verdicts = vec![Finished::Stored; finishes.len()];
+        for ((_, places), lost) in done.iter().zip(ended?) {
+            let lost = lost.into_iter().filter_map(|n| places.get(usize::try_from(n - 1).ok()?));
+            lost.for_each(|place| verdicts[*place] = Finished::Lost);
+        }
+        rest.into_iter().zip(others?).for_each(|(place, verdict)| verdicts[place] = verdict);
+        Ok(verdicts)
+    }
+
+    /// Ends attempts that leave nothing behind; the places of those no longer theirs, counted from 1.
+    async fn end_done(
+        &self,
+        queue: &QueueName,
+        owner: &Owner,
+        lease: i64,
+        ids: impl Iterator<Item = &str>,
+    ) -> Result<Vec<i64>, BrokerError> {
+        let keys = QueueKeys::new(queue);
+        let now = self.now_in(queue.as_str());
+        let mut call = script::FINISH_DONE.call();
+        call.key(keys.active()).key(keys.lease()).key(keys.holders()).key(keys.processed());
+        call.key(keys.processed_on(&day_of(now)));
+        call.arg(keys.task_prefix())
+            .arg(owner.as_str())
+            .arg((now + DAY_COUNTERS_LIFE).as_second())
+            .arg(lease);
+        ids.for_each(|id| {
+            call.arg(id);
+        });
+        match self.run(DOING, queue.as_str(), &call).await? {
+            redis::Value::Array(lost) => {
+                let mut reply = Reply::new(DOING, redis::Value::Array(lost))?;
+                let mut places = Vec::new();
+                while !reply.is_empty() {
+                    places.push(reply.int()?);
+                }
+                Ok(places)
+            }
+            _all_stored => Ok(Vec::new()),
+        }
     }
 
     pub(super) async fn end_attempts(
@@ -129,17 +191,16 @@ impl Broker {
         holder: Holder<'_>,
         endings: &[Ending<'_>],
     ) -> Result<Vec<Finished>, BrokerError> {
-        const DOING: &str = "end attempts";
         let keys = QueueKeys::new(queue);
         let now = self.now_in(queue.as_str());
-        let day = now.strftime("%Y-%m-%d").to_string();
+        let day = day_of(now);
         let mut verdicts = Vec::with_capacity(endings.len());
         for chunk in endings.chunks(FINISHES_PER_CALL) {
             let mut call = script::FINISH.call();
             call.key(keys.active()).key(keys.lease()).key(keys.pending()).key(keys.retry());
             call.key(keys.archived()).key(keys.completed()).key(keys.processed()).key(keys.failed());
             call.key(keys.processed_on(&day)).key(keys.failed_on(&day));
-            call.key(keys.locks()).key(keys.scheduled());
+            call.key(keys.locks()).key(keys.scheduled()).key(keys.holders());
             call.arg(keys.task_prefix()).arg(now.as_nanosecond().to_string());
             call.arg((now + DAY_COUNTERS_LIFE).as_second());
             call.arg(match holder {
@@ -194,10 +255,19 @@ impl Broker {
     ) -> Result<bool, BrokerError> {
         let keys = QueueKeys::new(queue);
         let mut call = script::RESULT.key(keys.lease());
-        call.key(keys.task(id)).arg(id).arg(owner.as_str()).arg(result);
+        call.key(keys.task(id)).key(keys.holders()).arg(id).arg(owner.as_str()).arg(result);
         let stored: i64 = self.run("store a result", queue.as_str(), &call).await?;
         Ok(stored == 1)
     }
+}
+
+fn day_of(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%d").to_string()
+}
+
+/// A success of which neither result nor lock is left.
+fn leaves_nothing(finish: &Finish) -> bool {
+    finish.outcome == FinishOutcome::Done && finish.message.unique_key.is_empty()
 }
 
 fn verdict(answer: redis::Value) -> Finished {

@@ -98,6 +98,7 @@ impl Broker {
         let keys = QueueKeys::new(queue);
         let mut call = script::FIRE.key(keys.due());
         call.key(keys.pending()).key(keys.retry()).key(keys.scheduled()).key(keys.locks());
+        call.key(keys.holders());
         call.arg(keys.task_prefix())
             .arg(keys.entry_prefix())
             .arg(keys.ticks_prefix())

@@ -1,5 +1,6 @@
 //! Reading queues and tasks. Nothing here writes, and nothing reads more than a page.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -364,10 +365,8 @@ impl Broker {
         queue: &QueueName,
         ids: &[(String, Option<i64>)],
     ) -> Result<Vec<TaskView>, BrokerError> {
-        const FIELDS: [&str; 6] =
-            ["msg", "state", "pending_since", "cronmill_lease", "result", "cronmill_crashes"];
-        type Fields =
-            (Option<Vec<u8>>, Option<String>, Option<String>, Option<String>, Option<Vec<u8>>, Option<u32>);
+        const FIELDS: [&str; 5] = ["msg", "state", "pending_since", "result", "cronmill_crashes"];
+        type Fields = (Option<Vec<u8>>, Option<String>, Option<String>, Option<Vec<u8>>, Option<u32>);
         let keys = QueueKeys::new(queue);
         let mut pipe = redis::pipe();
         for (id, _) in ids {
@@ -377,6 +376,7 @@ impl Broker {
             return Ok(Vec::new());
         }
         let rows: Vec<Fields> = self.pipe("read tasks", queue.as_str(), &pipe).await?;
+        let mut owners = self.owners(queue, ids, |at| rows[at].1.as_deref() == Some("active")).await?;
         let view = |(row, (id, score)): (Fields, &(String, Option<i64>))| {
             let raw = Bytes::from(row.0?);
             let message = Message::decode(raw.clone())
@@ -388,12 +388,32 @@ impl Broker {
                 message,
                 at: score.map(from_s),
                 pending_since: since,
-                owner: row.3.as_deref().and_then(owner_in),
-                result: row.4.map(Bytes::from),
-                crashes: row.5.unwrap_or(0),
+                owner: owners.remove(id),
+                result: row.3.map(Bytes::from),
+                crashes: row.4.unwrap_or(0),
             })
         };
         Ok(rows.into_iter().zip(ids).filter_map(view).collect())
+    }
+
+    /// Who holds those of the tasks that are active, by their ids.
+    async fn owners(
+        &self,
+        queue: &QueueName,
+        ids: &[(String, Option<i64>)],
+        is_active: impl Fn(usize) -> bool,
+    ) -> Result<HashMap<String, String>, BrokerError> {
+        let active: Vec<&str> =
+            ids.iter().enumerate().filter(|(at, _)| is_active(*at)).map(|(_, (id, _))| id.as_str()).collect();
+        if active.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut pipe = redis::pipe();
+        pipe.hmget(QueueKeys::new(queue).holders(), &active);
+        let (held,): (Vec<Option<String>>,) =
+            self.pipe("read who holds tasks", queue.as_str(), &pipe).await?;
+        let owner = |(id, held): (&str, Option<String>)| Some((id.to_owned(), owner_in(&held?)?));
+        Ok(active.into_iter().zip(held).filter_map(owner).collect())
     }
 }
 

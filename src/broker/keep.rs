@@ -204,7 +204,8 @@ impl Broker {
             .key(keys.paused())
             .key(keys.pause_note())
             .key(keys.locks())
-            .key(keys.dropped());
+            .key(keys.dropped())
+            .key(keys.holders());
         call.arg(keys.task_prefix()).arg(TASKS_PER_CALL).arg(limits.tasks_max).arg(limits.age_max.as_secs());
         call.arg(place).arg(FOREIGN_GRACE_S);
         let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
@@ -218,7 +219,7 @@ impl Broker {
         const DOING: &str = "read expired leases";
         let keys = QueueKeys::new(queue);
         let mut call = script::EXPIRED.key(keys.lease());
-        call.arg(keys.task_prefix()).arg(TASKS_PER_CALL).arg(FOREIGN_GRACE_S);
+        call.key(keys.holders()).arg(keys.task_prefix()).arg(TASKS_PER_CALL).arg(FOREIGN_GRACE_S);
         let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
         let mut found = Vec::new();
         while !reply.is_empty() {

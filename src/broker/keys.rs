@@ -170,6 +170,11 @@ impl<'a> QueueKeys<'a> {
         self.asynq(state.as_str())
     }
 
+    /// Hash of who holds which active task: `<lease end> <owner>`, with ` revoked` behind it once it was taken back.
+    pub(super) fn holders(self) -> String {
+        self.ours("holders")
+    }
+
     /// What an owner's last claim was given, so that the same request can be answered again.
     pub(super) fn receipt(self, owner: &str) -> String {
         self.ours(&format!("receipt:{owner}"))

@@ -70,6 +70,8 @@ impl Call {
 mod include {
     pub(super) const OWNED: &str = include_str!("lua/include/owned.lua");
     pub(super) const CANCELLED: &str = include_str!("lua/include/cancelled.lua");
+    pub(super) const COUNT: &str = include_str!("lua/include/count.lua");
+    pub(super) const SCORE: &str = include_str!("lua/include/score.lua");
     pub(super) const LEAVE: &str = include_str!("lua/include/leave.lua");
     pub(super) const LEDGER: &str = include_str!("lua/include/ledger.lua");
     pub(super) const LIVING: &str = include_str!("lua/include/living.lua");
@@ -96,8 +98,10 @@ scripts! {
     CLAIM = "claim_tasks.lua" + OWNED;
     /// Lengthen leases.
     EXTEND = "extend_leases.lua" + OWNED + CANCELLED;
+    /// End attempts that leave nothing behind.
+    FINISH_DONE = "finish_done.lua" + OWNED + SCORE + LEAVE + COUNT;
     /// End attempts.
-    FINISH = "finish_attempts.lua" + OWNED + LEAVE + CANCELLED;
+    FINISH = "finish_attempts.lua" + OWNED + SCORE + LEAVE + CANCELLED + COUNT;
     /// Store a handler's result.
     RESULT = "write_result.lua" + OWNED;
     /// Move due tasks to pending.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tracing::error;
 
+use super::gather::Gatherer;
 use super::{EnqueueError, Task};
 use crate::broker::{Broker, BrokerError, Enqueued, NewTask};
 use crate::task::State;
@@ -20,6 +21,7 @@ type AfterEnqueue = dyn Fn(&Task, Result<&Receipt, &EnqueueError>) + Send + Sync
 #[derive(Clone)]
 pub struct Client {
     broker: Broker,
+    gatherer: Gatherer,
     before: Option<Arc<BeforeEnqueue>>,
     after: Option<Arc<AfterEnqueue>>,
 }
@@ -41,7 +43,8 @@ impl Client {
     /// A client on a connection.
     #[must_use]
     pub fn new(broker: Broker) -> Self {
-        Self { broker, before: None, after: None }
+        let gatherer = Gatherer::new(broker.clone());
+        Self { broker, gatherer, before: None, after: None }
     }
 
     /// Calls `callback` before each task is checked and sent. It can neither change nor stop the task.
@@ -63,7 +66,7 @@ impl Client {
         self
     }
 
-    /// Stores one task.
+    /// Stores one task. Of many callers at the same time, several share one round trip.
     ///
     /// Not cancel-safe: a future dropped before it ends leaves open whether the task was stored. Give the task
     /// an id and enqueue it again to be sure.
@@ -77,8 +80,8 @@ impl Client {
         let now = self.broker.now_in(task.queue_name());
         let outcome = match task.to_message(now) {
             Ok(new) => {
-                let verdict = self.broker.enqueue_unique(&new.message, new.due, new.lock_for).await;
-                receipt(new, now, verdict.map_err(Arc::new))
+                let (new, verdict) = self.gatherer.enqueue(new).await;
+                receipt(new, now, verdict)
             }
             Err(error) => Err(error),
         };

@@ -23,6 +23,7 @@
 
 mod client;
 mod error;
+mod gather;
 mod new_task;
 
 pub use client::{Client, Receipt};

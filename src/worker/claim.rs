@@ -15,6 +15,7 @@ use super::admit::admit;
 use super::attempt::Attempt;
 use super::bell::Bell;
 use super::finish::Report;
+use super::launch::Launcher;
 use super::queue_state::{POLL_MAX, QueueState};
 use super::selection::Selection;
 use super::shared::Shared;
@@ -39,7 +40,7 @@ pub(super) struct Claimer {
     queues: Vec<QueueState>,
     slots: Arc<Semaphore>,
     concurrency: usize,
-    attempts: TaskTracker,
+    launcher: Launcher,
     wake: Arc<Notify>,
     stop: CancellationToken,
     outage: Mutex<Outage>,
@@ -73,7 +74,7 @@ impl Claimer {
             queues: bells.into_iter().map(QueueState::new).collect(),
             slots: Arc::new(Semaphore::new(concurrency)),
             concurrency,
-            attempts,
+            launcher: Launcher::new(attempts),
             wake,
             stop,
             outage: Mutex::new(Outage::new("claim tasks")),
@@ -238,13 +239,14 @@ impl Claimer {
         let admitted: Vec<_> = tasks.into_iter().map(|task| admit(&shared.home, queue, task, now)).collect();
         shared.stats.note_claimed(admitted.len());
         shared.table.insert(queue, admitted.iter().map(|(attempt, _)| Arc::clone(attempt)));
+        let mut started = Vec::with_capacity(admitted.len());
         for (attempt, outcome) in admitted {
             let outcome = outcome.or_else(|| is_stopping.then(|| requeued(&attempt)));
             let slot = if outcome.is_none() { slots.split(1) } else { None };
             match (slot, outcome) {
                 (Some(slot), _) => {
                     let span = debug_span!("attempt", task.id = attempt.message.id, queue.name = %attempt.queue_name());
-                    self.attempts.spawn(Arc::clone(shared).run(attempt, slot).instrument(span));
+                    started.push(Arc::clone(shared).run(attempt, slot).instrument(span));
                 }
                 // More tasks than slots would be a bug of ours; the task must not pay for it.
                 (None, outcome) => {
@@ -253,6 +255,7 @@ impl Claimer {
                 }
             }
         }
+        self.launcher.launch(started);
     }
 
     async fn end_unrun(&self, attempt: Arc<Attempt>, finish: Finish, result: AttemptResult) {

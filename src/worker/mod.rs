@@ -24,6 +24,7 @@ mod group;
 mod group_finish;
 mod group_options;
 mod handler;
+mod launch;
 mod lease;
 mod listen;
 mod monitor;

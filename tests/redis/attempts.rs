@@ -75,7 +75,7 @@ impl Bench {
         let task = format!("asynq:{{q}}:t:{id}");
         let mark = self.cli(&["HGET", &task, "cronmill_cancel"]);
         self.cli(&["ZADD", "asynq:{q}:lease", "1000", id]);
-        self.cli(&["HSET", &task, "cronmill_lease", "1000 host:1:x"]);
+        self.cli(&["HSET", "cronmill:{q}:holders", id, "1000 host:1:x"]);
         if let Some((_, what)) = mark.split_once('|') {
             self.cli(&["HSET", &task, "cronmill_cancel", &format!("1000|{what}")]);
         }
@@ -156,7 +156,7 @@ async fn a_mark_counts_for_the_attempt_it_was_meant_for_only() {
     bench.cancel("a", CancelThen::Stop).await;
     // What Go's programs do leaves the mark behind: another lease, and the mark means nothing any more.
     bench.cli(&["ZADD", "asynq:{q}:lease", "9999999999", "a"]);
-    bench.cli(&["HSET", "asynq:{q}:t:a", "cronmill_lease", "9999999999 host:1:x"]);
+    bench.cli(&["HSET", "cronmill:{q}:holders", "a", "9999999999 host:1:x"]);
     assert_eq!(bench.marks("a").await, None);
     assert!(matches!(bench.extend("a").await, Extended::Until(_)));
 }

@@ -68,10 +68,9 @@ impl Bench {
     fn expire_leases(&self) {
         for id in self.cli(&["ZRANGE", "asynq:{q}:lease", "0", "-1"]).lines() {
             self.cli(&["ZADD", "asynq:{q}:lease", "1000", id]);
-            let task = format!("asynq:{{q}}:t:{id}");
-            let held = self.cli(&["HGET", &task, "cronmill_lease"]);
+            let held = self.cli(&["HGET", "cronmill:{q}:holders", id]);
             let (_, owner) = held.split_once(' ').unwrap_or(("", "nobody"));
-            self.cli(&["HSET", &task, "cronmill_lease", &format!("1000 {owner}")]);
+            self.cli(&["HSET", "cronmill:{q}:holders", id, &format!("1000 {owner}")]);
         }
     }
 
@@ -392,6 +391,47 @@ async fn an_id_in_active_without_a_lease_is_brought_back() {
     bench.expire_leases();
     assert_eq!(bench.recover().await.requeued, 1);
     assert_eq!(bench.cli(&["LRANGE", "asynq:{q}:pending", "0", "-1"]), "a");
+}
+
+#[tokio::test]
+async fn the_note_of_a_holder_goes_with_its_lease() {
+    let bench = Bench::new().await;
+    for id in ["taken", "held"] {
+        bench.enqueue(id).await;
+    }
+    bench.claim(&owner("x"), 1, 2).await;
+    // What Go's recoverer does: it knows nothing of our notes.
+    bench.cli(&["LREM", "asynq:{q}:active", "1", "taken"]);
+    bench.cli(&["ZREM", "asynq:{q}:lease", "taken"]);
+    for _ in 0..2 {
+        bench.broker.clean(&bench.queue, ArchiveLimits::default(), 0).await.expect("clean");
+        assert_eq!(bench.cli(&["HKEYS", "cronmill:{q}:holders"]), "held");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_cannot_be_noted_changes_nothing() {
+    for (key, other) in
+        [("cronmill:{q}:holders", "asynq:{q}:active"), ("asynq:{q}:active", "cronmill:{q}:holders")]
+    {
+        let bench = Bench::new().await;
+        bench.enqueue("a").await;
+        bench.cli(&["SET", key, "no container"]);
+        let me = owner("x");
+        let request = ClaimRequest {
+            queue: &bench.queue,
+            owner: &me,
+            sequence: 1,
+            max: 5,
+            lease: Duration::from_secs(30),
+        };
+        bench.broker.claim(&request).await.expect_err("refused");
+        assert_eq!(bench.cli(&["LRANGE", "asynq:{q}:pending", "0", "-1"]), "a");
+        assert_eq!(bench.cli(&["HGET", "asynq:{q}:t:a", "state"]), "pending");
+        assert_eq!(bench.cli(&["EXISTS", "asynq:{q}:lease", other]), "0");
+        bench.cli(&["DEL", key]);
+        assert_eq!(ids(&bench.claim(&me, 2, 5).await), ["a"]);
+    }
 }
 
 #[tokio::test]

@@ -11,5 +11,6 @@ mod field;
 mod groups;
 mod removal;
 mod schedule;
+mod together;
 mod unique;
 mod yard;

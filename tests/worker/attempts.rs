@@ -346,9 +346,9 @@ async fn a_stale_owner_is_refused_and_its_handler_told() {
     };
     let worker = Worker::start(builder(&broker, &q).lease(Duration::from_secs(3)), handler);
     until("it runs", || worker.stats.running() == 1).await;
-    let held: String = redis.run(&["HGET", "asynq:{q}:t:1", "cronmill_lease"]);
+    let held: String = redis.run(&["HGET", "cronmill:{q}:holders", "1"]);
     let (end, _) = held.split_once(' ').expect("a lease of ours");
-    let _: () = redis.run(&["HSET", "asynq:{q}:t:1", "cronmill_lease", &format!("{end} somebody:1:else")]);
+    let _: () = redis.run(&["HSET", "cronmill:{q}:holders", "1", &format!("{end} somebody:1:else")]);
     until("its result is discarded", || worker.stats.lost() == 1).await;
     worker.stop().await;
     assert_eq!(reasons.all(), [CancelReason::LeaseLost]);

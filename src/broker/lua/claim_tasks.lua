@@ -1,6 +1,6 @@
 -- claim_tasks: move the oldest pending tasks to active under a lease, and note what was given to whom.
 -- KEYS[1] list pending   KEYS[2] list active   KEYS[3] zset lease   KEYS[4] string paused
--- KEYS[5] string cordon of this owner   KEYS[6] string receipt of this owner   KEYS[7] zset locks
+-- KEYS[5] string cordon of this owner   KEYS[6] string receipt of this owner   KEYS[7] zset locks   KEYS[8] hash holders
 -- ARGV[1] string task-key prefix   ARGV[2] string owner   ARGV[3] int sequence of this request
 -- ARGV[4] int tasks at most   ARGV[5] int lease, s   ARGV[6] int message bytes at most   ARGV[7] int receipt life, s
 -- Returns: array: status (tasks, empty, paused, cordoned), ids dropped because they had no task or ran already,
@@ -19,14 +19,14 @@ if note[1] then
   local sequence, packed = string.match(note[1], '^(%d+) (.*)$')
   if sequence == ARGV[3] then
     local given = cmsgpack.unpack(packed)
+    local held = call('HMGET', KEYS[8], unpack(given))
     local ids, tasks, earliest = {}, {}, math.huge
     for i = 1, #given do
       local lease_end = call('ZSCORE', KEYS[3], given[i])
-      local task = prefix .. given[i]
-      if owned(task, lease_end, owner) then
+      if owned(held[i], lease_end, owner) then
         earliest = math.min(earliest, tonumber(lease_end))
         ids[#ids + 1] = given[i]
-        tasks[#ids] = fields(task)
+        tasks[#ids] = fields(prefix .. given[i])
       end
     end
     if not ids[1] then return {'tasks', 0} end
@@ -42,46 +42,56 @@ if not ids[1] then return {'empty', 0} end
 local clock = call('TIME')
 -- As text once: a number is formatted anew for every command.
 local lease_end = string.format('%d', clock[1] + ARGV[5] + (clock[2] ~= '0' and 1 or 0))
-local found, tasks, leases, k = {}, {}, {}, 0
+local found, tasks, hashes, leases, k = {}, {}, {}, {}, 0
 local dropped, bytes, bytes_most, seen = 0, 0, tonumber(ARGV[6]), 0
 for i = #ids, 1, -1 do
   local id = ids[i]
-  local task = fields(prefix .. id)
+  local hash = prefix .. id
+  local task = fields(hash)
   local size = task[1] and #task[1] or 0
   if bytes > 0 and bytes + size > bytes_most then break end
   seen, bytes = seen + 1, bytes + size
   if task[1] then
     k = k + 1
-    found[k], tasks[k], leases[2 * k - 1], leases[2 * k] = id, task, lease_end, id
+    found[k], tasks[k], hashes[k], leases[2 * k - 1], leases[2 * k] = id, task, hash, lease_end, id
   else
-    call('UNLINK', prefix .. id)
+    call('UNLINK', hash)
     dropped = dropped + 1
   end
 end
 
--- The first write that can fail. A lease that is there already belongs to a task that runs, or was left behind.
+-- The writes that can fail go first. A lease that is there already belongs to a task that runs, or was left behind.
 if k > 0 and call('ZADD', KEYS[3], 'NX', unpack(leases)) < k then
-  local all, all_tasks = found, tasks
-  found, tasks = {}, {}
+  local all, all_tasks, all_hashes = found, tasks, hashes
+  found, tasks, hashes = {}, {}, {}
   for i, id in ipairs(all) do
-    if call('HGET', prefix .. id, 'state') == 'active' then
+    if call('HGET', all_hashes[i], 'state') == 'active' then
       dropped = dropped + 1
     else
       call('ZADD', KEYS[3], lease_end, id)
       found[#found + 1] = id
-      tasks[#found] = all_tasks[i]
+      tasks[#found], hashes[#found] = all_tasks[i], all_hashes[i]
     end
   end
 end
-local held = lease_end .. ' ' .. owner
+local held, holders = lease_end .. ' ' .. owner, {}
+for i, id in ipairs(found) do holders[2 * i - 1], holders[2 * i] = id, held end
+if found[1] then
+  local noted, moved = redis.pcall('HSET', KEYS[8], unpack(holders)), nil
+  if type(noted) == 'number' then moved = redis.pcall('LPUSH', KEYS[2], unpack(found)) end
+  if type(moved) ~= 'number' then
+    call('ZREM', KEYS[3], unpack(found))
+    if moved then call('HDEL', KEYS[8], unpack(found)) end
+    return moved or noted
+  end
+end
 for i, id in ipairs(found) do
-  call('HSET', prefix .. id, 'state', 'active', 'cronmill_lease', held)
+  call('HSET', hashes[i], 'state', 'active')
   -- Also a lock that another program took is kept from now on, while the task lives.
   if string.find(tasks[i][1], ':unique:', 1, true) then call('ZADD', KEYS[7], 'NX', clock[1], id) end
 end
 call('LTRIM', KEYS[1], '0', -1 - seen)
 if found[1] then
-  call('LPUSH', KEYS[2], unpack(found))
   local packed = cmsgpack.pack(found)
   call('SET', KEYS[6], ARGV[3] .. ' ' .. packed, 'EX', ARGV[7])
   return {'tasks', dropped, lease_end, packed, cmsgpack.pack(tasks)}

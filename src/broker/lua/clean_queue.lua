@@ -1,6 +1,6 @@
 -- clean_queue: delete what is past its time, repair what is stranded, lift a pause that is over.
 -- KEYS[1] zset completed   KEYS[2] zset archived   KEYS[3] list active   KEYS[4] zset lease
--- KEYS[5] string paused   KEYS[6] hash pause note   KEYS[7] zset locks   KEYS[8] hash dropped
+-- KEYS[5] string paused   KEYS[6] hash pause note   KEYS[7] zset locks   KEYS[8] hash dropped   KEYS[9] hash holders
 -- ARGV[1] string task-key prefix   ARGV[2] int tasks at most per step   ARGV[3] int archived tasks kept
 -- ARGV[4] int archived age kept, s   ARGV[5] int place in active to look from   ARGV[6] int grace for the stranded, s
 -- Returns: array: completed deleted, archived deleted for their age, archived deleted for their number,
@@ -39,10 +39,15 @@ for _, id in ipairs(ids) do
     redis.call('ZREM', KEYS[4], id)
     stranded = stranded + 1
   elseif not redis.call('ZSCORE', KEYS[4], id) then
-    redis.call('HDEL', ARGV[1] .. id, 'cronmill_lease')
+    redis.call('HDEL', KEYS[9], id)
     redis.call('ZADD', KEYS[4], now + tonumber(ARGV[6]), id)
     stranded = stranded + 1
   end
+end
+
+-- What another program took from a worker of ours leaves a note of its holder behind.
+for _, id in ipairs(redis.call('HRANDFIELD', KEYS[9], most)) do
+  if not redis.call('ZSCORE', KEYS[4], id) then redis.call('HDEL', KEYS[9], id) end
 end
 
 -- A note counts only for the pause it describes.

@@ -2,7 +2,7 @@
 --   snooze (later, no failure) or withdraw (archived, no failure: cancelled or expired).
 -- KEYS[1] list active   KEYS[2] zset lease   KEYS[3] list pending   KEYS[4] zset retry   KEYS[5] zset archived
 -- KEYS[6] zset completed   KEYS[7] int processed   KEYS[8] int failed   KEYS[9] int processed today   KEYS[10] int failed today
--- KEYS[11] zset locks   KEYS[12] zset scheduled
+-- KEYS[11] zset locks   KEYS[12] zset scheduled   KEYS[13] hash holders
 -- ARGV[1] string task-key prefix   ARGV[2] int now, Unix ns   ARGV[3] int end of today's counters, Unix s
 -- ARGV[4] string owner, or '' for whoever finds the leases run out
 -- ARGV[5..] per attempt: string id, int lease end it is said to have, string outcome, string unique key or '',
@@ -19,18 +19,6 @@ local CANCELLED = {retry = 'archive', requeue = 'withdraw', crash = 'withdraw', 
 local processed, failed, stored = 0, 0, 0
 local ended, is_ended, gone = {}, {}, {}
 
--- The ids whose lease ends when it is said to end: read once, since a score by itself is dear.
-local leased = {}
-local function score_of(id, said)
-  local same = leased[said]
-  if not same then
-    same = {}
-    for _, other in ipairs(call('ZRANGE', lease, said, said, 'BYSCORE', 'LIMIT', '0', '64')) do same[other] = said end
-    leased[said] = same
-  end
-  return same[id] or call('ZSCORE', lease, id)
-end
-
 -- The one write that can fail goes first, so a failure leaves the attempt as it was.
 local function enter(outcome, id, score)
   if outcome == 'requeue' then return redis.pcall('RPUSH', KEYS[3], id) end
@@ -42,16 +30,16 @@ end
 local function settle(task, id, outcome, unique, message)
   if KEEPS_MESSAGE[outcome] then
     call('HSET', task, 'state', KEEPS_MESSAGE[outcome], 'msg', message)
-    call('HDEL', task, 'cronmill_lease', 'cronmill_crashes', 'cronmill_cancel', 'pending_since')
+    call('HDEL', task, 'cronmill_crashes', 'cronmill_cancel', 'pending_since')
     -- A task that was given up is not going to run, so it keeps no other from running.
     if outcome == 'archive' and unique == '' then unique = call('HGET', task, 'unique_key') end
     if outcome ~= 'retry' then unlock(unique, id, KEYS[11]) end
   elseif outcome == 'snooze' then
     call('HSET', task, 'state', 'scheduled')
-    call('HDEL', task, 'cronmill_lease', 'cronmill_crashes', 'cronmill_cancel', 'pending_since')
+    call('HDEL', task, 'cronmill_crashes', 'cronmill_cancel', 'pending_since')
   else
     call('HSET', task, 'state', 'pending', 'pending_since', ARGV[2])
-    call('HDEL', task, 'cronmill_lease', 'cronmill_cancel')
+    call('HDEL', task, 'cronmill_cancel')
     if outcome == 'crash' then redis.pcall('HINCRBY', task, 'cronmill_crashes', '1') end
   end
 end
@@ -70,10 +58,10 @@ local function remember(task, outcome, record, score)
   end
 end
 
-local function finish(a, outcome)
+local function finish(a, outcome, held)
   local id, said = ARGV[a], ARGV[a + 1]
-  local task, score = prefix .. id, score_of(id, said)
-  local is_theirs, revoked = owned(task, score, owner)
+  local task, score = prefix .. id, score_of(lease, id, said)
+  local is_theirs, revoked = owned(held, score, owner)
   if owner == '' then is_theirs = score == said end
   if not is_theirs or is_ended[id] then return 0 end
   local at, record = ARGV[a + 5], ARGUMENTS[outcome] == 8 and ARGV[a + 7]
@@ -101,27 +89,19 @@ local function finish(a, outcome)
   return 1
 end
 
-local function count(total, today, by)
-  if by == 0 then return end
-  by = string.format('%d', by)
-  if call('INCRBY', today, by) == tonumber(by) then call('EXPIREAT', today, ARGV[3]) end
-  -- The lifetime total starts again where 64 bits end.
-  local counted = redis.pcall('INCRBY', total, by)
-  if type(counted) == 'table' and counted.err then call('SET', total, by) end
-end
-
-local verdicts, n, a, last = {}, 0, 5, #ARGV
+local ids, places, a, last = {}, {}, 5, #ARGV
 while a <= last do
-  local outcome = ARGV[a + 2]
-  n = n + 1
-  verdicts[n] = finish(a, outcome)
-  a = a + ARGUMENTS[outcome]
+  ids[#ids + 1], places[#places + 1] = ARGV[a], a
+  a = a + ARGUMENTS[ARGV[a + 2]]
 end
+local held, verdicts = call('HMGET', KEYS[13], unpack(ids)), {}
+for n, place in ipairs(places) do verdicts[n] = finish(place, ARGV[place + 2], held[n]) end
 if stored > 0 then
   leave_together(KEYS[1], ended, is_ended)
   call('ZREM', lease, unpack(ended))
+  call('HDEL', KEYS[13], unpack(ended))
 end
 if gone[1] then call('UNLINK', unpack(gone)) end
-count(KEYS[7], KEYS[9], processed)
-count(KEYS[8], KEYS[10], failed)
-return stored == n and 'stored' or verdicts
+count(KEYS[7], KEYS[9], processed, ARGV[3])
+count(KEYS[8], KEYS[10], failed, ARGV[3])
+return stored == #ids and 'stored' or verdicts

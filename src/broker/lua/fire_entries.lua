@@ -1,5 +1,6 @@
 -- fire_entries: account for due ticks: enqueue what shall run, record every tick, move each entry to its next.
 -- KEYS[1] zset due   KEYS[2] list pending   KEYS[3] zset retry   KEYS[4] zset scheduled   KEYS[5] zset locks
+-- KEYS[6] hash holders
 -- ARGV[1] string task-key prefix   ARGV[2] string entry-key prefix   ARGV[3] string ticks-key prefix
 -- ARGV[4] int longest wait for a replaced task, ms
 -- ARGV[5..] per entry: string uid, string revision and int next tick it must have, int new next or '',
@@ -33,7 +34,7 @@ local function judge(entry, field, tick)
   local since = field[5] == tick and tonumber(field[6]) or now
   local running = {}
   for _, id in ipairs(ids) do
-    if revoke(ARGV[1] .. id, id, states[id], KEYS[3], KEYS[4], KEYS[5]) then running[#running + 1] = id end
+    if revoke(ARGV[1] .. id, id, states[id], KEYS[3], KEYS[4], KEYS[5], KEYS[6]) then running[#running + 1] = id end
   end
   if #running == 0 or now - since >= tonumber(ARGV[4]) then return 'fired', running, {} end
   return 'waiting', running, ids

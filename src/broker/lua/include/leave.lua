@@ -7,21 +7,19 @@ local function leave_list(list, id)
   return redis.call('LREM', list, near_head and '1' or '-1', id)
 end
 
--- Takes out several ids, which are also the keys of `is_leaving`. Of a short list, what stays is written behind it and the
--- old part is cut off: that costs the same whatever their number, and a failure leaves the list as it was.
+-- Takes out several ids, which are also the keys of `is_leaving`. What was taken first mostly ends first, and stands at
+-- the tail: that many are taken off there at once, and those that stay are put back. The rest is searched for.
 local function leave_together(list, ids, is_leaving)
-  local length = redis.call('LLEN', list)
-  if #ids > 2 and length <= 64 then
-    local stay = {}
-    for _, id in ipairs(redis.call('LRANGE', list, '0', '-1')) do
-      if not is_leaving[id] then stay[#stay + 1] = id end
-    end
-    if #stay == 0 then return redis.call('DEL', list) end
-    if redis.pcall('RPUSH', list, unpack(stay)) == length + #stay then
-      return redis.call('LTRIM', list, length, '-1')
-    end
+  if #ids == 1 then return leave_list(list, ids[1]) end
+  local taken, stay, is_gone = redis.call('RPOP', list, #ids) or {}, {}, {}
+  for i = #taken, 1, -1 do
+    if is_leaving[taken[i]] then is_gone[taken[i]] = true else stay[#stay + 1] = taken[i] end
   end
-  for _, id in ipairs(ids) do leave_list(list, id) end
+  if stay[1] then redis.call('RPUSH', list, unpack(stay)) end
+  if #taken - #stay == #ids then return end
+  for _, id in ipairs(ids) do
+    if not is_gone[id] then leave_list(list, id) end
+  end
 end
 
 -- Who has no `locks` at hand leaves it to the keeper to forget the id there.

@@ -1,0 +1,55 @@
+//! Many callers of one producer at the same time share their round trips, and nothing else.
+
+use cronmill::producer::{Client, EnqueueError};
+use futures::future::join_all;
+
+use crate::field::{Field, HOUR, task};
+
+/// How many tasks have been sent by how many calls of scripts.
+fn calls(field: &Field) -> u64 {
+    let stats = field.cli(&["INFO", "commandstats"]);
+    let of = |line: &str| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok();
+    stats.lines().filter(|line| line.starts_with("cmdstat_evalsha:")).find_map(of).unwrap_or(0)
+}
+
+#[tokio::test]
+async fn many_callers_share_calls_and_each_learns_of_its_own_task() {
+    let field = Field::new().await;
+    let client = Client::new(field.broker.clone());
+    let before = calls(&field);
+    let tasks = (0..500).map(|n| task(&format!("{}", n / 2)));
+    let outcomes = join_all(tasks.map(|task| client.enqueue(task))).await;
+    let stored = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let taken =
+        outcomes.iter().filter(|outcome| matches!(outcome, Err(EnqueueError::Conflict { .. }))).count();
+    assert_eq!((stored, taken), (250, 250));
+    assert!(outcomes.iter().flatten().all(|receipt| field.state(&receipt.id) == "pending"));
+    assert_eq!(field.cli(&["LLEN", "asynq:{q}:pending"]), "250");
+    let sent = calls(&field) - before;
+    assert!((1..=20).contains(&sent), "{sent} calls for 500 tasks");
+}
+
+#[tokio::test]
+async fn a_caller_that_loses_interest_strands_no_other() {
+    let field = Field::new().await;
+    field.put(task("first").unique(HOUR)).await;
+    let client = Client::new(field.broker.clone());
+    field.cli(&["CLIENT", "PAUSE", "300", "WRITE"]);
+    let callers: Vec<_> = (0..50)
+        .map(|n| {
+            let client = client.clone();
+            tokio::spawn(async move { client.enqueue(task(&n.to_string())).await })
+        })
+        .collect();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    // The first ones send; of those who wait, some go as well.
+    let (gone, waiting): (Vec<_>, Vec<_>) = callers.into_iter().enumerate().partition(|(n, _)| *n < 8);
+    gone.iter().for_each(|(_, caller)| caller.abort());
+    for (n, caller) in waiting {
+        let receipt = caller.await.expect("no panic").expect("stored");
+        assert_eq!(receipt.id, n.to_string());
+    }
+    client.enqueue(task("last")).await.expect("the producer goes on");
+}
