@@ -18,13 +18,13 @@ const ANSWER: Duration = Duration::from_millis(25);
 
 /// Of each task in `active`, who holds it: `<lease end> <host>:<pid>:<run>`.
 const HOLDERS: &str = "local r = {} for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do \
-     r[#r+1] = redis.call('HGET', ARGV[1] .. id, 'cronmill_lease') or '' end return r";
+     r[#r+1] = redis.call('HGET', KEYS[2], id) or '' end return r";
 
 /// How many tasks each process holds, from Redis.
 fn holdings(redis: &RedisServer) -> HashMap<u32, usize> {
-    let (active, prefix) = (format!("asynq:{{{QUEUE}}}:active"), format!("asynq:{{{QUEUE}}}:t:"));
+    let (active, holders) = (format!("asynq:{{{QUEUE}}}:active"), format!("cronmill:{{{QUEUE}}}:holders"));
     let mut held = HashMap::new();
-    for lease in redis.cli_lines(["EVAL", HOLDERS, "1", &active, &prefix]) {
+    for lease in redis.cli_lines(["EVAL", HOLDERS, "2", &active, &holders]) {
         if let Some(pid) = lease.rsplit(':').nth(1).and_then(|pid| pid.parse().ok()) {
             *held.entry(pid).or_default() += 1;
         }

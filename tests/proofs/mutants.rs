@@ -144,6 +144,9 @@ impl Vandal {
                 pipe.lpush([prefix.as_bytes(), b"active"].concat(), &id).ignore();
                 pipe.zadd([prefix.as_bytes(), b"lease"].concat(), &id, long_ago).ignore();
                 pipe.hset(&key, "state", "active").ignore();
+                if random.bool() {
+                    pipe.hset(format!("cronmill:{{{QUEUE}}}:holders"), &id, noise(random, 30)).ignore();
+                }
             } else {
                 pipe.lpush([prefix.as_bytes(), b"pending"].concat(), &id).ignore();
             }
@@ -153,12 +156,11 @@ impl Vandal {
 }
 
 /// Fields of a task that hold something other than its message.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 13] = [
     "pending_since",
     "result",
     "unique_key",
     "group",
-    "cronmill_lease",
     "cronmill_crashes",
     "cronmill_lock",
     "cronmill_revoked",

@@ -18,7 +18,7 @@ pub(crate) const TYPES: [Type; 5] = [Type::Text, Type::List, Type::Set, Type::Zs
 
 /// Every kind of key in `src/broker/keys.rs`, with its type. `<q>` is the queue, `<o>` the worker that serves it, `<d>`
 /// the day, `<l>` the lock of the unique task `u`.
-pub(crate) const KEYS: [(&str, Type); 38] = [
+pub(crate) const KEYS: [(&str, Type); 39] = [
     ("asynq:queues", Type::Set),
     ("asynq:servers", Type::Zset),
     ("asynq:workers", Type::Zset),
@@ -53,6 +53,7 @@ pub(crate) const KEYS: [(&str, Type); 38] = [
     ("cronmill:{<q>}:locks", Type::Zset),
     ("cronmill:{<q>}:pause", Type::Hash),
     ("cronmill:{<q>}:dropped", Type::Hash),
+    ("cronmill:{<q>}:holders", Type::Hash),
     ("cronmill:{<q>}:never", Type::Text),
     ("cronmill:{<q>}:due", Type::Zset),
     ("cronmill:{<q>}:entry:e", Type::Hash),
@@ -60,14 +61,13 @@ pub(crate) const KEYS: [(&str, Type); 38] = [
 ];
 
 /// Field names that mean something in one of the hashes.
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 23] = [
     "msg",
     "state",
     "pending_since",
     "group",
     "unique_key",
     "result",
-    "cronmill_lease",
     "cronmill_crashes",
     "cronmill_lock",
     "cronmill_cancel",
