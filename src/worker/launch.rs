@@ -129,7 +129,10 @@ mod tests {
 
         fn quick(&self) -> BoxFuture<'static, ()> {
             let seen = Arc::clone(&self.seen);
-            async move { drop(seen.lock().expect("not poisoned").insert(tokio::task::id())) }.boxed()
+            async move {
+                seen.lock().expect("not poisoned").insert(tokio::task::id());
+            }
+            .boxed()
         }
 
         fn waiting(&self) -> BoxFuture<'static, ()> {
