@@ -72,7 +72,7 @@ fn entry(bytes: &[u8]) -> Read {
         for next in moments.into_iter().chain(timing.next_after(now)) {
             let _times = (timing.due(next), timing.next_after(next));
             // Of a schedule that fires each second a decision looks at ten thousand ticks, which takes its time.
-            if bytes.len() % 32 == 0 {
+            if bytes.len().is_multiple_of(32) {
                 let _decision = decide(&entry, &timing, next, now);
             }
         }
