@@ -145,7 +145,7 @@ impl Broker {
                 call.arg("").arg("");
             }
         }
-        call.arg(u8::from(entry.suspend));
+        call.arg(u8::from(entry.suspend)).arg(entry.format);
         let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
         let verdict = reply.text()?;
         match verdict.as_str() {

@@ -8,9 +8,10 @@ use super::entry::{NextTick, add_tick};
 use super::keep::millis;
 use super::keys::QueueKeys;
 use super::reply::Reply;
-use super::{Broker, BrokerError, script};
-use crate::schedule::{PassedTicks, TickOutcome};
-use crate::task::{Message, QueueName};
+use super::unique::{life_s, own_lock, unique_key};
+use super::{Broker, BrokerError, NewTask, script};
+use crate::schedule::{Entry, PassedTicks, TickOutcome};
+use crate::task::QueueName;
 
 /// Entries one script call handles: bounded so that none holds Redis for 2 ms.
 const ENTRIES_PER_CALL: usize = 50;
@@ -30,8 +31,8 @@ pub struct FireRequest {
     pub expected: Option<Timestamp>,
     /// Its next tick from then on.
     pub next: Option<NextTick>,
-    /// The tick to run, if any, and its task.
-    pub run: Option<(NextTick, Message)>,
+    /// The tick to run, if any, and its task, see [`tick_task`].
+    pub run: Option<(NextTick, NewTask)>,
     /// What a run is recorded as: enqueued, or refired after Redis lost writes.
     pub outcome: TickOutcome,
     /// Ticks that pass without a run.
@@ -63,6 +64,19 @@ pub enum FireVerdict {
     Early(Duration),
     /// There is no such entry.
     Gone,
+}
+
+/// The task of a tick of an entry in that queue, with its lock if it is unique.
+#[must_use]
+pub fn tick_task(queue: &QueueName, entry: &Entry, nominal: Timestamp) -> NewTask {
+    let mut task = NewTask::new(entry.message(nominal), None);
+    if let Some(seconds) = entry.template.unique_s {
+        task.lock_for = Some(Duration::from_secs(seconds.unsigned_abs()));
+        // Manifests know no payload of no bytes: it is none, as in Go.
+        let payload = Some(task.message.payload.as_ref()).filter(|payload| !payload.is_empty());
+        task.message.unique_key = unique_key(queue, &task.message.kind, payload);
+    }
+    task
 }
 
 impl Broker {
@@ -98,22 +112,25 @@ impl Broker {
         let keys = QueueKeys::new(queue);
         let mut call = script::FIRE.key(keys.due());
         call.key(keys.pending()).key(keys.retry()).key(keys.scheduled()).key(keys.locks());
-        call.key(keys.holders());
+        call.key(keys.groups()).key(keys.holders());
         call.arg(keys.task_prefix())
             .arg(keys.entry_prefix())
             .arg(keys.ticks_prefix())
-            .arg(millis(REPLACED_WAIT));
+            .arg(millis(REPLACED_WAIT))
+            .arg(keys.group_prefix());
         for request in requests {
             call.arg(&request.uid).arg(&request.revision);
             call.arg(request.expected.map_or(String::new(), |tick| tick.as_second().to_string()));
             add_tick(&mut call, request.next);
             match &request.run {
-                Some((tick, message)) => {
+                Some((tick, NewTask { message, lock_for, .. })) => {
                     add_tick(&mut call, Some(*tick));
-                    call.arg(&message.id).arg(message.encode().as_ref());
+                    call.arg(&message.id).arg(message.encode().as_ref()).arg(&message.group);
+                    call.arg(own_lock(keys, message)).arg(life_s(*lock_for));
                 }
                 None => {
-                    call.arg("").arg("").arg("").arg("");
+                    // No tick, and nothing of its task.
+                    call.arg(["", "", "", "", "", "", ""].as_slice());
                 }
             }
             call.arg(request.outcome.as_str()).arg(request.passed.len());
@@ -133,7 +150,7 @@ impl Broker {
 fn chunk_len(requests: &[FireRequest]) -> usize {
     let mut bytes = 0;
     let fits = |request: &&FireRequest| {
-        bytes += 256 + request.run.as_ref().map_or(0, |(_, message)| message.payload.len());
+        bytes += 256 + request.run.as_ref().map_or(0, |(_, task)| task.message.payload.len());
         bytes <= BYTES_PER_CALL
     };
     requests.iter().take(ENTRIES_PER_CALL).take_while(fits).count().max(1)

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::BrokerError;
@@ -44,6 +46,26 @@ impl Outage {
             let seconds = since.elapsed().as_secs_f64();
             info!("can {} again after {seconds:.1} s", self.activity);
             self.delay = DELAY_MIN;
+        }
+    }
+
+    /// Rests after a step of a loop, until `stop` is cancelled at the latest: as long as the step says that there is
+    /// nothing to do, or longer and longer while it fails. Zero means that more is due at once: it goes on as soon as
+    /// others had the thread.
+    pub(crate) async fn rest_after(&mut self, step: Result<Duration, BrokerError>, stop: &CancellationToken) {
+        let pause = match step {
+            Ok(pause) => {
+                self.ended();
+                pause
+            }
+            Err(error) => self.failed(&error),
+        };
+        if pause.is_zero() {
+            return yield_now().await;
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(pause) => {}
         }
     }
 }

@@ -76,6 +76,7 @@ mod include {
     pub(super) const LEDGER: &str = include_str!("lua/include/ledger.lua");
     pub(super) const LIVING: &str = include_str!("lua/include/living.lua");
     pub(super) const GROUP: &str = include_str!("lua/include/group.lua");
+    pub(super) const PLACE: &str = include_str!("lua/include/place.lua");
     pub(super) const SETTLE: &str = include_str!("lua/include/settle.lua");
     pub(super) const VACANT: &str = include_str!("lua/include/vacant.lua");
     pub(super) const LOCK: &str = include_str!("lua/include/lock.lua");
@@ -129,13 +130,13 @@ scripts! {
     /// Publish a server and its running tasks.
     SERVER = "write_server.lua";
     /// Move a waiting task to pending.
-    RUN = "run_task.lua" + LOCK;
+    RUN = "run_task.lua" + LEAVE + GROUP + PLACE + LOCK;
     /// Delete a task that is not running.
-    DELETE = "delete_task.lua" + LEAVE;
+    DELETE = "delete_task.lua" + LEAVE + GROUP + PLACE;
     /// Give up a task that is not running.
-    ARCHIVE = "archive_task.lua" + LEAVE + GROUP;
+    ARCHIVE = "archive_task.lua" + LEAVE + GROUP + PLACE;
     /// Give a task another time.
-    RESCHEDULE = "reschedule_task.lua" + LEAVE + GROUP + LOCK;
+    RESCHEDULE = "reschedule_task.lua" + LEAVE + GROUP + PLACE + LOCK;
     /// Replace the message of a task that is not running.
     EDIT = "edit_task.lua";
     /// Handle the first tasks of a container.
@@ -171,5 +172,5 @@ scripts! {
     /// Count the ticks due soon.
     FORECAST = "read_forecast.lua";
     /// Fire due ticks.
-    FIRE = "fire_entries.lua" + LEDGER + LEAVE + LIVING + REVOKE;
+    FIRE = "fire_entries.lua" + LEDGER + LEAVE + GROUP + LIVING + REVOKE + LOCK + STORE;
 }

@@ -9,6 +9,7 @@ pub mod args;
 mod check;
 mod completion;
 pub mod connect;
+mod counts;
 mod cron;
 #[cfg(feature = "local")]
 pub mod dev;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::args::{ConnectionArgs, Moment, OutputArgs};
+use super::counts::Counts;
 use super::exit::Failure;
 use super::output::{Table, Tone, distance, known, print_note, relative, size};
 use crate::broker::{Broker, BrokerError, Dropped, PauseNote, PauseState, QueueSummary, Resumed};
@@ -95,7 +96,7 @@ struct Queue {
     /// Tasks in all states.
     size: u64,
     #[serde(flatten)]
-    counts: super::stats::Counts,
+    counts: Counts,
     groups: u64,
     /// Archived tasks that the limits of the archive have cost, ever.
     archive_dropped: Dropped,
@@ -265,18 +266,8 @@ fn table(queues: &[Queue], memory: &[u64], now: Timestamp) -> Table {
     ]);
     for (place, queue) in queues.iter().enumerate() {
         let counts = &queue.counts;
-        let numbers = [
-            queue.size,
-            counts.pending,
-            counts.active,
-            counts.scheduled,
-            counts.retry,
-            counts.archived,
-            counts.completed,
-            counts.aggregating,
-        ];
-        let mut cells = vec![queue.name.clone()];
-        cells.extend(numbers.map(|number| number.to_string()));
+        let mut cells = vec![queue.name.clone(), queue.size.to_string()];
+        cells.extend(counts.tasks.in_order().map(|number| number.to_string()));
         cells.push(distance(queue.wait_seconds as u64));
         cells.extend([counts.processed_today, counts.failed_today].map(|number| number.to_string()));
         let more = [

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::args::{ConnectionArgs, OutputArgs};
+use super::counts::Counts;
 use super::exit::Failure;
 use super::output::{Sheet, count_of, distance, size};
 use super::queue::summaries;
@@ -17,26 +18,6 @@ pub(super) struct StatsArgs {
     output: OutputArgs,
     #[command(flatten, next_help_heading = "Connection")]
     connection: ConnectionArgs,
-}
-
-/// Numbers of a queue, or of all of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Counts {
-    pub(super) pending: u64,
-    pub(super) active: u64,
-    pub(super) scheduled: u64,
-    pub(super) retry: u64,
-    pub(super) archived: u64,
-    pub(super) completed: u64,
-    /// In groups; estimated beyond a hundred groups of one queue.
-    pub(super) aggregating: u64,
-    /// Attempts ended today (UTC), failures included.
-    pub(super) processed_today: u64,
-    pub(super) failed_today: u64,
-    /// Attempts ended ever.
-    pub(super) processed_total: u64,
-    pub(super) failed_total: u64,
 }
 
 /// Everything at a glance, as printed.
@@ -105,41 +86,6 @@ async fn read(broker: &Broker) -> Result<Stats, BrokerError> {
     })
 }
 
-impl From<&QueueSummary> for Counts {
-    fn from(queue: &QueueSummary) -> Self {
-        Self {
-            pending: queue.pending,
-            active: queue.active,
-            scheduled: queue.scheduled,
-            retry: queue.retry,
-            archived: queue.archived,
-            completed: queue.completed,
-            aggregating: queue.aggregating,
-            processed_today: queue.processed_today,
-            failed_today: queue.failed_today,
-            processed_total: queue.processed_total,
-            failed_total: queue.failed_total,
-        }
-    }
-}
-
-impl Counts {
-    fn add(&mut self, other: &Self) {
-        let Self { pending, active, scheduled, retry, archived, completed, aggregating, .. } = other;
-        self.pending += pending;
-        self.active += active;
-        self.scheduled += scheduled;
-        self.retry += retry;
-        self.archived += archived;
-        self.completed += completed;
-        self.aggregating += aggregating;
-        self.processed_today += other.processed_today;
-        self.failed_today += other.failed_today;
-        self.processed_total += other.processed_total;
-        self.failed_total += other.failed_total;
-    }
-}
-
 impl Redis {
     fn new(address: String, facts: RedisFacts) -> Self {
         Self {
@@ -167,14 +113,14 @@ fn sheet(stats: &Stats) -> Sheet {
     sheet.field("Tasks", stats.size);
     sheet.field(
         "  pending",
-        format!("{}, the oldest for {}", totals.pending, distance(stats.wait_seconds as u64)),
+        format!("{}, the oldest for {}", totals.tasks.pending, distance(stats.wait_seconds as u64)),
     );
-    sheet.field("  active", totals.active);
-    sheet.field("  scheduled", totals.scheduled);
-    sheet.field("  retry", totals.retry);
-    sheet.field("  archived", totals.archived);
-    sheet.field("  completed", totals.completed);
-    sheet.field("  aggregating", totals.aggregating);
+    sheet.field("  active", totals.tasks.active);
+    sheet.field("  scheduled", totals.tasks.scheduled);
+    sheet.field("  retry", totals.tasks.retry);
+    sheet.field("  archived", totals.tasks.archived);
+    sheet.field("  completed", totals.tasks.completed);
+    sheet.field("  aggregating", totals.tasks.aggregating);
     sheet.field("Today", attempts(totals.processed_today, totals.failed_today));
     sheet.field("Ever", attempts(totals.processed_total, totals.failed_total));
     sheet.field("Schedules", stats.schedules);

@@ -80,7 +80,7 @@ pub struct CronTaskSpec {
     pub starting_deadline_seconds: Option<i64>,
 
     /// What happens to a tick that comes due while the task of an earlier tick is still living, that is
-    /// pending, scheduled, active or waiting for a retry: Allow enqueues it all the same, Forbid skips it,
+    /// pending, scheduled, aggregating, active or waiting for a retry: Allow enqueues it all the same, Forbid skips it,
     /// Replace cancels the earlier task first. Default Allow. A change holds from the next tick on.
     #[serde(default)]
     pub concurrency_policy: ConcurrencyPolicy,
@@ -239,6 +239,34 @@ pub struct TaskTemplate {
     /// How long a completed task stays readable with its result. Default 0s: it is deleted at once.
     #[serde(default)]
     pub retention: Duration,
+
+    /// Lets no two such tasks be in the queue: a tick makes none while another task of this type and payload is there that
+    /// has not ended, whoever enqueued it, and counts as deduplicated. Go programs on asynq keep to it too. Default: not
+    /// unique. A change holds from the next tick on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique: Option<Unique>,
+
+    /// The group the task waits in until a worker makes one task of all that are in it; 1 to 200 characters, not blank.
+    /// That takes a worker with an aggregator of your own. To concurrencyPolicy a task lives until it is aggregated; one
+    /// that is being aggregated is not cancelled. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200), regex(pattern = NOT_BLANK))]
+    pub group: Option<String>,
+}
+
+/// The lock of a unique task.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Unique {
+    /// How long the lock holds should nobody give it back. It is given back when the task ends, and kept longer as long as
+    /// workers keep the queue. More than 0s; it is 10s at least. Default 1h.
+    #[serde(default = "unique_at_most")]
+    #[x_kube(validation = Rule::new(schema::MORE_THAN_ZERO).message("must be more than 0s"))]
+    pub at_most: Duration,
+}
+
+fn unique_at_most() -> Duration {
+    Duration::seconds(3600)
 }
 
 fn utc() -> String {

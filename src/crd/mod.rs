@@ -14,7 +14,7 @@ mod task_queue;
 
 pub use cron_task::{
     CatchUp, CatchUpPolicy, ConcurrencyPolicy, CronTask, CronTaskSpec, DaylightSaving, GapPolicy,
-    OverlapPolicy, QueueRef, TaskTemplate,
+    OverlapPolicy, QueueRef, TaskTemplate, Unique,
 };
 pub use duration::{Duration, DurationError};
 pub use schema::{DNS_LABEL, DNS_SUBDOMAIN, pattern_meaning};

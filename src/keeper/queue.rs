@@ -2,19 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::task::yield_now;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Keeper;
-use crate::broker::{BrokerError, Dropped, Outage};
+use crate::broker::{BrokerError, Dropped, Duty, Outage, Turn};
 use crate::task::QueueName;
 
-/// How long a turn lasts unless renewed: the longest a queue goes without a keeper after one died.
-const TURN: Duration = Duration::from_secs(3);
-/// How often a turn is renewed, and how often the others ask for it.
-const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// A task scheduled since the last look may be due sooner than the one we wait for.
 const FORWARD_EVERY: Duration = Duration::from_millis(200);
 const RECOVER_EVERY: Duration = Duration::from_secs(1);
@@ -25,8 +20,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 pub(super) struct QueueKeeper<'a> {
     keeper: &'a Keeper,
     queue: &'a QueueName,
-    holds_turn: bool,
-    next_turn: Instant,
+    turn: Turn,
     next_forward: Instant,
     next_recover: Instant,
     next_clean: Instant,
@@ -42,8 +36,7 @@ impl<'a> QueueKeeper<'a> {
         Self {
             keeper,
             queue,
-            holds_turn: false,
-            next_turn: now,
+            turn: Turn::new(Duty::Keep),
             next_forward: now,
             next_recover: now,
             next_clean: now,
@@ -55,33 +48,17 @@ impl<'a> QueueKeeper<'a> {
     pub(super) async fn run(mut self, token: &CancellationToken) {
         let mut outage = Outage::new("keep a queue");
         while !token.is_cancelled() {
-            let pause = match self.step().await {
-                Ok(pause) => {
-                    outage.ended();
-                    pause
-                }
-                Err(error) => outage.failed(&error),
-            };
-            if pause.is_zero() {
-                // More is due at once: go on, after others had the thread.
-                yield_now().await;
-                continue;
-            }
-            tokio::select! {
-                () = token.cancelled() => {}
-                () = sleep(pause) => {}
-            }
+            outage.rest_after(self.step().await, token).await;
         }
     }
 
     /// Does what is due and returns how long there is nothing to do.
     async fn step(&mut self) -> Result<Duration, BrokerError> {
         let now = Instant::now();
-        if now >= self.next_turn {
-            self.take_turn(now).await?;
-        }
-        if !self.holds_turn {
-            return Ok(self.next_turn.saturating_duration_since(Instant::now()));
+        let is_ours = self.turn.is_ours(&self.keeper.broker, self.queue, &self.keeper.owner).await?;
+        let next_turn = self.turn.next();
+        if !is_ours {
+            return Ok(next_turn.saturating_duration_since(Instant::now()));
         }
         let mut refused = Ok(());
         if now >= self.next_forward {
@@ -94,20 +71,8 @@ impl<'a> QueueKeeper<'a> {
             refused = go_on(refused, self.clean(now).await)?;
         }
         refused?;
-        let next = self.next_turn.min(self.next_forward).min(self.next_recover).min(self.next_clean);
+        let next = next_turn.min(self.next_forward).min(self.next_recover).min(self.next_clean);
         Ok(next.saturating_duration_since(Instant::now()))
-    }
-
-    async fn take_turn(&mut self, now: Instant) -> Result<(), BrokerError> {
-        let held = self.holds_turn;
-        // Without an answer nobody knows whose turn it is; it is asked for again before anything else happens.
-        self.holds_turn = false;
-        self.holds_turn = self.keeper.broker.take_keeper_turn(self.queue, &self.keeper.owner, TURN).await?;
-        self.next_turn = now + RENEW_EVERY;
-        if held != self.holds_turn {
-            debug!(queue.name = %self.queue, keeps = self.holds_turn, "the turn to keep a queue changed");
-        }
-        Ok(())
     }
 
     async fn forward(&mut self, now: Instant) -> Result<(), BrokerError> {

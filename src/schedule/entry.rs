@@ -12,8 +12,11 @@ use super::stable_hash;
 use super::timing::{TimingSource, engine_version};
 use crate::task::{DEFAULT_TIMEOUT_S, Message};
 
-/// The format that this version writes, and the highest it reads.
-pub const ENTRY_FORMAT: u32 = 1;
+/// The highest format that this version reads and writes: 2 added unique tasks and groups.
+///
+/// Each entry is written in the lowest format that says all it means, so that an older version leaves alone only what
+/// it would fire wrongly.
+pub const ENTRY_FORMAT: u32 = 2;
 /// Header of each task of a schedule: its nominal time in UTC, RFC 3339.
 pub const HEADER_NOMINAL_TIME: &str = "cronmill-nominal-time";
 /// Header of each task of a schedule: `namespace/name` of the object.
@@ -24,7 +27,7 @@ pub const HEADER_SCHEDULE: &str = "cronmill-schedule";
 /// Fields unknown to this version are ignored; an entry of a higher format is left alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The format it is written in: [`ENTRY_FORMAT`].
+    /// The format it is written in, see [`lowest_format`](Self::lowest_format).
     pub format: u32,
     /// The object's uid; half of the id of each task.
     pub uid: String,
@@ -100,9 +103,23 @@ pub struct Template {
     /// Seconds a completed task stays readable. Default: 0, deleted at once.
     #[serde(default)]
     pub retention_s: i64,
+    /// A tick makes no task while another of its type and payload is in the queue that has not ended; the lock that sees
+    /// to it is held for so many seconds at a time. Default: not unique.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_s: Option<i64>,
+    /// The group that its tasks are aggregated in. Default: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
 }
 
 impl Entry {
+    /// The lowest format that says all this entry means.
+    #[must_use]
+    pub fn lowest_format(&self) -> u32 {
+        let Template { unique_s, group, .. } = &self.template;
+        if unique_s.is_some() || !group.is_empty() { ENTRY_FORMAT } else { 1 }
+    }
+
     /// The entry as it is written to Redis.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -155,7 +172,7 @@ impl Entry {
         format!("{}-{}", self.uid, nominal.as_second())
     }
 
-    /// The task of a tick.
+    /// The task of a tick. The key of its lock, if it is unique, is the broker's to add.
     #[must_use]
     pub fn message(&self, nominal: Timestamp) -> Message {
         let template = &self.template;
@@ -172,6 +189,7 @@ impl Entry {
             timeout_s: template.timeout_s.unwrap_or(default_timeout_s),
             deadline_s: template.deadline_s.map_or(0, |after_s| nominal.as_second().saturating_add(after_s)),
             retention_s: template.retention_s,
+            group: template.group.clone(),
             ..Message::default()
         };
         message.set_headers(headers);

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::book::Parsed;
 use super::{Scheduler, Tick};
-use crate::broker::{BrokerError, DueEntries, DueEntry, FireRequest, FireVerdict, Outage};
+use crate::broker::{BrokerError, DueEntries, DueEntry, FireRequest, FireVerdict, Outage, tick_task};
 use crate::schedule::{EntryError, TickOutcome, decide};
 use crate::task::QueueName;
 
@@ -118,7 +118,7 @@ impl Scheduler {
         let mut firing = Vec::new();
         for entry in due {
             let Some(parsed) = parsed.get(&entry.uid) else { continue };
-            if let Some(request) = self.request(entry, parsed, now) {
+            if let Some(request) = self.request(queue, entry, parsed, now) {
                 firing.push((request, Arc::clone(parsed)));
             }
         }
@@ -132,7 +132,13 @@ impl Scheduler {
     }
 
     /// What is to happen to an entry: `None` when nothing is due after all.
-    fn request(&self, due: &DueEntry, parsed: &Parsed, now: Timestamp) -> Option<FireRequest> {
+    fn request(
+        &self,
+        queue: &QueueName,
+        due: &DueEntry,
+        parsed: &Parsed,
+        now: Timestamp,
+    ) -> Option<FireRequest> {
         let decision = due.next.map(|next| decide(&parsed.entry, &parsed.timing, next, now));
         let (passed, fire, next) = match decision {
             Some(decision) => (decision.passed, decision.fire, decision.next),
@@ -149,7 +155,7 @@ impl Scheduler {
             revision: due.revision.clone(),
             expected: due.next,
             next: next.map(|next| parsed.tick(next)),
-            run: run.map(|tick| (parsed.tick(tick), parsed.entry.message(tick))),
+            run: run.map(|tick| (parsed.tick(tick), tick_task(queue, &parsed.entry, tick))),
             outcome: if again { TickOutcome::Refired } else { TickOutcome::Enqueued },
             passed,
         })
@@ -184,7 +190,7 @@ impl Scheduler {
         for passed in &request.passed {
             tell(passed.to, passed.count, passed.outcome, Duration::ZERO, None);
         }
-        let ran = request.run.as_ref().map(|(tick, message)| (tick.nominal, message.id.clone()));
+        let ran = request.run.as_ref().map(|(tick, task)| (tick.nominal, task.message.id.clone()));
         self.book.note(parsed, ran.as_ref().map(|(nominal, _)| *nominal), request.next);
         if let (Some(outcome), Some((nominal, id))) = (outcome, ran)
             && outcome != TickOutcome::Waiting

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,7 +20,7 @@ use super::aggregate::{AggregationSet, AnyAggregator};
 use super::error::panic_text;
 use super::group_finish::Ending;
 use super::shared::Shared;
-use crate::broker::{BrokerError, GroupLimits, Outage, SetFinish, SetFinished, SetKey, TakenSet};
+use crate::broker::{BrokerError, Duty, GroupLimits, Outage, SetFinish, SetFinished, SetKey, TakenSet, Turn};
 use crate::causes::on_one_line;
 use crate::producer::Task;
 
@@ -31,9 +30,6 @@ const SETS_AT_ONCE: usize = 160;
 const SETS_PER_LOOK: usize = 50;
 /// How long a set stays ours without a sign of life.
 const LIFE: Duration = Duration::from_secs(60);
-/// How long a turn to look at a queue's groups lasts unless renewed, and how often it is.
-const TURN: Duration = Duration::from_secs(3);
-const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// Pauses between two passes over all groups: a group may fill up at any time.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -60,8 +56,7 @@ pub(super) struct Groups {
 /// Where a look at one queue's groups stands.
 struct Look {
     queue: usize,
-    holds_turn: bool,
-    next_turn: Instant,
+    turn: Turn,
     cursor: Option<String>,
     /// When the first group seen on this pass is ripe.
     next_ripe: Option<jiff::Timestamp>,
@@ -89,25 +84,10 @@ impl Groups {
 
     /// Looks at one queue's groups until `stop` is cancelled.
     pub(super) async fn look(self: Arc<Self>, queue: usize, stop: CancellationToken) {
+        let mut look = Look { queue, turn: Turn::new(Duty::Aggregate), cursor: None, next_ripe: None };
         let mut outage = Outage::new("look at groups");
-        let mut look =
-            Look { queue, holds_turn: false, next_turn: Instant::now(), cursor: None, next_ripe: None };
         while !stop.is_cancelled() {
-            let pause = match self.step(&mut look, &stop).await {
-                Ok(pause) => {
-                    outage.ended();
-                    pause
-                }
-                Err(error) => outage.failed(&error),
-            };
-            if pause.is_zero() {
-                yield_now().await;
-                continue;
-            }
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = sleep(pause) => {}
-            }
+            outage.rest_after(self.step(&mut look, &stop).await, &stop).await;
         }
     }
 
@@ -120,14 +100,8 @@ impl Groups {
         let Some(room) = self.take_room().await else { return Ok(Duration::ZERO) };
         let home = &self.shared.home;
         let name = &home.queues[look.queue];
-        let now = Instant::now();
-        if now >= look.next_turn {
-            look.holds_turn = false;
-            look.holds_turn = home.broker.take_aggregator_turn(name, &home.owner, TURN).await?;
-            look.next_turn = now + RENEW_EVERY;
-        }
-        if !look.holds_turn {
-            return Ok(look.next_turn.saturating_duration_since(Instant::now()).max(PAUSE_MIN));
+        if !look.turn.is_ours(&home.broker, name, &home.owner).await? {
+            return Ok(look.turn.next().saturating_duration_since(Instant::now()).max(PAUSE_MIN));
         }
         let cursor = look.cursor.take();
         let max = room.num_permits();

@@ -154,6 +154,8 @@ pub(super) fn entry(namespace: &str, name: &str, schedule: &str) -> Entry {
             timeout_s: Some(60),
             deadline_s: None,
             retention_s: 0,
+            unique_s: None,
+            group: String::new(),
         },
     };
     entry.revision.hash = entry.content_hash();

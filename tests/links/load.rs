@@ -4,31 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use cronmill::broker::{Broker, Enqueued};
-use cronmill::task::{Message, QueueName};
+use cronmill::task::QueueName;
 use cronmill::worker::{Context, Server, Task, WorkerError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use crate::support::task::{message, queue};
+
 /// No call may take longer, whatever happens to Redis.
 pub(crate) const HANG: Duration = Duration::from_secs(10);
-
-pub(crate) fn queue(name: &str) -> QueueName {
-    QueueName::new(name).expect("a queue's name")
-}
-
-pub(crate) fn message(queue: &QueueName, id: &str) -> Message {
-    Message {
-        kind: "t".into(),
-        id: id.into(),
-        queue: queue.to_string(),
-        max_retry: 25,
-        timeout_s: 1800,
-        payload: Bytes::from(id.to_owned()),
-        ..Message::default()
-    }
-}
 
 /// What a producer was told.
 #[derive(Default)]

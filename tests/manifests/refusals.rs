@@ -143,7 +143,7 @@ fn fields_nobody_knows() {
             spec("task:\n  type: hello\n  payload: {any: {thing: 1}}\n  timeOut: 5m"),
             &[
                 "x.yaml:9: CronTask default/x: spec.task.timeOut: unknown field, did you mean timeout?; allowed: deadline, \
-             headers, maxRetry, payload, retention, timeout, type",
+             group, headers, maxRetry, payload, retention, timeout, type, unique",
             ],
         ),
         (
@@ -258,9 +258,17 @@ fn values_of_a_cron_task_out_of_bounds() {
         (
             spec("task:"),
             &[
-                "x.yaml:6: CronTask default/x: spec.task: is missing; allowed: an object with deadline, headers, \
-             maxRetry, payload, retention, timeout, type",
+                "x.yaml:6: CronTask default/x: spec.task: is missing; allowed: an object with deadline, group, \
+             headers, maxRetry, payload, retention, timeout, type, unique",
             ],
+        ),
+        (
+            spec("task: {type: a, unique: {atMost: 0s}}"),
+            &["x.yaml:6: CronTask default/x: spec.task.unique.atMost: must be more than 0s"],
+        ),
+        (
+            spec("task: {type: a, group: ' '}"),
+            &["x.yaml:6: CronTask default/x: spec.task.group: \" \" is not allowed; allowed: a text that is not blank; 1 to 200 characters"],
         ),
         (
             spec("task: {type: a, headers: {a: 12345}}"),

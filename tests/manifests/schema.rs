@@ -22,7 +22,7 @@ fn a_task_that_says_nothing_gets_the_defaults_of_the_schema() {
     assert_eq!(
         entry,
         Entry {
-            format: ENTRY_FORMAT,
+            format: 1,
             uid: local_uid("CronTask", "default", "a").to_string(),
             namespace: "default".into(),
             name: "a".into(),
@@ -50,6 +50,8 @@ fn a_task_that_says_nothing_gets_the_defaults_of_the_schema() {
                 timeout_s: Some(1800),
                 deadline_s: None,
                 retention_s: 0,
+                unique_s: None,
+                group: String::new(),
             },
         }
     );
@@ -78,6 +80,8 @@ spec:
     timeout: 1d
     deadline: 2h
     retention: 7d
+    unique: {atMost: 2h}
+    group: 'a b:c'
 ";
     let queue = QUEUE
         .replace("{name: main}", "{name: main, namespace: shop}")
@@ -104,6 +108,7 @@ spec:
         (entry.concurrency, entry.suspend, entry.starting_deadline_s, entry.catch_up),
         (Concurrency::Replace, true, Some(300), CatchUp::None)
     );
+    assert_eq!(entry.format, ENTRY_FORMAT, "an older version would leave out lock and group");
     assert_eq!(
         entry.template,
         Template {
@@ -115,6 +120,8 @@ spec:
             timeout_s: Some(86_400),
             deadline_s: Some(7200),
             retention_s: 604_800,
+            unique_s: Some(7200),
+            group: "a b:c".into(),
         }
     );
 }

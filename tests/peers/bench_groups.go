@@ -14,13 +14,8 @@ import (
 // benchGroups measures how fast asynq aggregates groups that are ripe and stand in Redis already. The clock runs
 // from the first call of the aggregator until the last one. The queue should be paused, so that nothing else is done.
 func benchGroups(flags *flag.FlagSet) func() error {
-	redisOf := redisFlag(flags)
 	groups := flags.Int("groups", 10_000, "how many groups there are")
-	return func() error {
-		connection, err := redisOf()
-		if err != nil {
-			return err
-		}
+	return withRedis(flags, func(connection asynq.RedisConnOpt) error {
 		var lock sync.Mutex
 		var first, last time.Time
 		var calls, tasks int
@@ -39,16 +34,13 @@ func benchGroups(flags *flag.FlagSet) func() error {
 			}
 			return asynq.NewTask("aggregated", []byte(group))
 		}
-		server := asynq.NewServer(connection, asynq.Config{
+		config := asynq.Config{
 			GroupAggregator:  asynq.GroupAggregatorFunc(aggregate),
 			GroupGracePeriod: time.Second,
-			LogLevel:         asynq.FatalLevel,
-		})
-		if err := server.Start(asynq.NewServeMux()); err != nil {
+		}
+		if err := serve(connection, config, asynq.NewServeMux(), done); err != nil {
 			return err
 		}
-		<-done
-		server.Shutdown()
 		say(map[string]any{
 			"groups":       calls,
 			"tasks":        tasks,
@@ -56,21 +48,14 @@ func benchGroups(flags *flag.FlagSet) func() error {
 			"groups_per_s": float64(calls) / last.Sub(first).Seconds(),
 		})
 		return nil
-	}
+	})
 }
 
 // benchUnique measures how fast callers enqueue unique tasks, each of which comes twice.
 func benchUnique(flags *flag.FlagSet) func() error {
-	redisOf := redisFlag(flags)
 	tasks := flags.Int("tasks", 100_000, "how many calls")
 	callers := flags.Int("callers", 64, "how many call at once")
-	return func() error {
-		connection, err := redisOf()
-		if err != nil {
-			return err
-		}
-		client := asynq.NewClient(connection)
-		defer client.Close()
+	return withClient(flags, func(_ asynq.RedisConnOpt, client *asynq.Client) error {
 		var next, stored, duplicates atomic.Int64
 		failed := make(chan error, *callers)
 		var running sync.WaitGroup
@@ -106,5 +91,5 @@ func benchUnique(flags *flag.FlagSet) func() error {
 			"calls_per_s": float64(*tasks) / seconds,
 		})
 		return nil
-	}
+	})
 }

@@ -36,12 +36,7 @@ var inspections = map[string]inspection{
 
 // inspect does one inspection and prints its answer.
 func inspect(flags *flag.FlagSet) func() error {
-	redisOf := redisFlag(flags)
-	return func() error {
-		connection, err := redisOf()
-		if err != nil {
-			return err
-		}
+	return withRedis(flags, func(connection asynq.RedisConnOpt) error {
 		verb := inspections[flags.Arg(0)]
 		if verb.run == nil || flags.NArg()-1 != len(strings.Fields(verb.arguments)) {
 			return errUsage{usage()}
@@ -54,7 +49,7 @@ func inspect(flags *flag.FlagSet) func() error {
 		}
 		say(result)
 		return nil
-	}
+	})
 }
 
 func usage() string {

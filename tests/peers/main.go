@@ -54,15 +54,40 @@ func run(args []string) error {
 	return action()
 }
 
-// redisFlag declares --redis and returns how to read it.
-func redisFlag(flags *flag.FlagSet) func() (asynq.RedisConnOpt, error) {
+// withRedis declares --redis and returns an action that is given the connection it names.
+func withRedis(flags *flag.FlagSet, run func(asynq.RedisConnOpt) error) func() error {
 	url := flags.String("redis", "", "URL of the Redis to use, such as redis://127.0.0.1:6390/0")
-	return func() (asynq.RedisConnOpt, error) {
+	return func() error {
 		if *url == "" {
-			return nil, errUsage{"--redis is missing"}
+			return errUsage{"--redis is missing"}
 		}
-		return asynq.ParseRedisURI(*url)
+		connection, err := asynq.ParseRedisURI(*url)
+		if err != nil {
+			return err
+		}
+		return run(connection)
 	}
+}
+
+// withClient is withRedis for what enqueues.
+func withClient(flags *flag.FlagSet, run func(asynq.RedisConnOpt, *asynq.Client) error) func() error {
+	return withRedis(flags, func(connection asynq.RedisConnOpt) error {
+		client := asynq.NewClient(connection)
+		defer client.Close()
+		return run(connection, client)
+	})
+}
+
+// serve runs a server until done is closed.
+func serve(connection asynq.RedisConnOpt, config asynq.Config, handler asynq.Handler, done <-chan struct{}) error {
+	config.LogLevel = asynq.FatalLevel
+	server := asynq.NewServer(connection, config)
+	if err := server.Start(handler); err != nil {
+		return err
+	}
+	<-done
+	server.Shutdown()
+	return nil
 }
 
 var stdout struct {

@@ -27,7 +27,6 @@ type produced struct {
 
 // produce enqueues one task described by flags, or many.
 func produce(flags *flag.FlagSet) func() error {
-	redisOf := redisFlag(flags)
 	var spec taskSpec
 	flags.StringVar(&spec.Type, "type", "ok", "the task's type")
 	flags.StringVar(&spec.ID, "id", "", "its id; with --count, the ids are ID-0, ID-1, …")
@@ -60,13 +59,7 @@ func produce(flags *flag.FlagSet) func() error {
 		return nil
 	})
 	count := flags.Int("count", 1, "how many such tasks")
-	return func() error {
-		connection, err := redisOf()
-		if err != nil {
-			return err
-		}
-		client := asynq.NewClient(connection)
-		defer client.Close()
+	return withClient(flags, func(_ asynq.RedisConnOpt, client *asynq.Client) error {
 		for n := range *count {
 			one := spec
 			if *count > 1 && spec.ID != "" {
@@ -79,7 +72,7 @@ func produce(flags *flag.FlagSet) func() error {
 			say(result)
 		}
 		return nil
-	}
+	})
 }
 
 // enqueue stores one task. A refusal that asynq names is a result, not an error.
@@ -108,14 +101,7 @@ type encoded struct {
 
 // encode enqueues the tasks described by the JSON lines of standard input and prints their hashes.
 func encode(flags *flag.FlagSet) func() error {
-	redisOf := redisFlag(flags)
-	return func() error {
-		connection, err := redisOf()
-		if err != nil {
-			return err
-		}
-		client := asynq.NewClient(connection)
-		defer client.Close()
+	return withClient(flags, func(connection asynq.RedisConnOpt, client *asynq.Client) error {
 		store := connection.MakeRedisClient().(redis.UniversalClient)
 		defer store.Close()
 		return eachLine(os.Stdin, func(spec taskSpec) error {
@@ -135,7 +121,7 @@ func encode(flags *flag.FlagSet) func() error {
 			say(encoded{result, fields})
 			return nil
 		})
-	}
+	})
 }
 
 // eachLine decodes each non-empty line of JSON and hands it on.

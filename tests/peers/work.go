@@ -35,7 +35,6 @@ type attempt struct {
 // work runs an asynq server until SIGTERM or SIGINT. Types with a meaning: fail, result and sleep; every other
 // type just succeeds.
 func work(flags *flag.FlagSet) func() error {
-	redisOf := redisFlag(flags)
 	queues := flags.String("queues", "default=1", "queues and weights, NAME=WEIGHT,…")
 	config := asynq.Config{LogLevel: asynq.WarnLevel}
 	flags.BoolVar(&config.StrictPriority, "strict", false, "whether weights are strict priorities")
@@ -49,11 +48,8 @@ func work(flags *flag.FlagSet) func() error {
 	flags.DurationVar(&config.GroupMaxDelay, "group-max-delay", 0, "how long a group waits at most")
 	flags.IntVar(&config.GroupMaxSize, "group-max-size", 0, "how many tasks are aggregated at most")
 	retryDelay := flags.Duration("retry-delay", 0, "wait before each retry; 0 for asynq's own formula")
-	return func() error {
-		connection, err := redisOf()
-		if err != nil {
-			return err
-		}
+	return withRedis(flags, func(connection asynq.RedisConnOpt) error {
+		var err error
 		if config.Queues, err = parseQueues(*queues); err != nil {
 			return errUsage{err.Error()}
 		}
@@ -74,7 +70,7 @@ func work(flags *flag.FlagSet) func() error {
 		server.Shutdown()
 		say(map[string]any{"event": "closed"})
 		return nil
-	}
+	})
 }
 
 // aggregate joins the payloads of a group's tasks.

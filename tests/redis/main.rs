@@ -11,6 +11,7 @@ mod field;
 mod groups;
 mod removal;
 mod schedule;
+mod schedule_unique;
 mod together;
 mod unique;
 mod yard;

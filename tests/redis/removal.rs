@@ -57,6 +57,8 @@ fn entry() -> Entry {
             timeout_s: None,
             deadline_s: None,
             retention_s: 0,
+            unique_s: None,
+            group: String::new(),
         },
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cronmill::broker::{
-    Broker, ClaimRequest, Claimed, Extended, Finish, FinishOutcome, FireRequest, FireVerdict, NextTick, Owner,
+    Broker, ClaimRequest, Claimed, Extended, Finish, FinishOutcome, FireRequest, FireVerdict, NextTick,
+    Owner, tick_task,
 };
 use cronmill::schedule::{
     CatchUp, Concurrency, Entry, Gap, Overlap, Revision, Template, TickOutcome, TimingSource,
@@ -19,18 +20,18 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{RedisServer, until};
 
 /// How long anything may take before a test gives up on it.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-struct Bench {
-    server: RedisServer,
-    broker: Broker,
-    scheduler: Scheduler,
-    ticks: Arc<Mutex<Vec<Tick>>>,
-    queue: QueueName,
+pub(crate) struct Bench {
+    pub(crate) server: RedisServer,
+    pub(crate) broker: Broker,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) ticks: Arc<Mutex<Vec<Tick>>>,
+    pub(crate) queue: QueueName,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let server = RedisServer::start();
         let broker = Broker::connect(&server.endpoint()).await.expect("connect");
         let ticks = Arc::new(Mutex::new(Vec::new()));
@@ -40,12 +41,12 @@ impl Bench {
         Self { server, broker, scheduler, ticks, queue: QueueName::new("q").expect("valid") }
     }
 
-    fn cli(&self, args: &[&str]) -> String {
+    pub(crate) fn cli(&self, args: &[&str]) -> String {
         self.server.cli(args)
     }
 
     /// Moves the entry's next tick into the past, as if nobody had fired for that long.
-    fn due_since(&self, uid: &str, ago: Duration) -> Timestamp {
+    pub(crate) fn due_since(&self, uid: &str, ago: Duration) -> Timestamp {
         let nominal = self.broker.now().as_second() - ago.as_secs() as i64;
         self.cli(&["HSET", &format!("cronmill:{{q}}:entry:{uid}"), "next", &nominal.to_string()]);
         self.cli(&["ZADD", "cronmill:{q}:due", &(nominal * 1000).to_string(), uid]);
@@ -53,7 +54,7 @@ impl Bench {
     }
 
     /// Runs the firing loop until the condition holds.
-    async fn fire_until(&self, what: &str, condition: impl Fn(&[Tick]) -> bool) {
+    pub(crate) async fn fire_until(&self, what: &str, condition: impl Fn(&[Tick]) -> bool) {
         let stop = CancellationToken::new();
         let running = tokio::spawn({
             let (scheduler, stop) = (self.scheduler.clone(), stop.clone());
@@ -64,11 +65,11 @@ impl Bench {
         running.await.expect("joined");
     }
 
-    fn outcomes(&self) -> Vec<(TickOutcome, u64)> {
+    pub(crate) fn outcomes(&self) -> Vec<(TickOutcome, u64)> {
         self.ticks.lock().expect("lock").iter().map(|tick| (tick.outcome, tick.count)).collect()
     }
 
-    async fn claim(&self) -> Option<cronmill::broker::ClaimedTask> {
+    pub(crate) async fn claim(&self) -> Option<cronmill::broker::ClaimedTask> {
         let owner = Owner::new("h", 2, "w");
         let sequence = Timestamp::now().as_nanosecond() as u64;
         let request = ClaimRequest {
@@ -85,7 +86,7 @@ impl Bench {
     }
 }
 
-fn entry(uid: &str, schedule: &str) -> Entry {
+pub(crate) fn entry(uid: &str, schedule: &str) -> Entry {
     let mut entry = Entry {
         format: 1,
         uid: uid.into(),
@@ -115,13 +116,15 @@ fn entry(uid: &str, schedule: &str) -> Entry {
             timeout_s: None,
             deadline_s: None,
             retention_s: 0,
+            unique_s: None,
+            group: String::new(),
         },
     };
     entry.revision.hash = entry.content_hash();
     entry
 }
 
-fn edited(mut entry: Entry, generation: u64, change: impl FnOnce(&mut Entry)) -> Entry {
+pub(crate) fn edited(mut entry: Entry, generation: u64, change: impl FnOnce(&mut Entry)) -> Entry {
     change(&mut entry);
     entry.revision.generation = generation;
     entry.revision.hash = entry.content_hash();
@@ -434,7 +437,7 @@ async fn the_same_request_to_fire_is_stale_the_second_time() {
         revision: hourly.revision.to_string(),
         expected: Some(tick),
         next: Some(at(next)),
-        run: Some((at(tick), hourly.message(tick))),
+        run: Some((at(tick), tick_task(&bench.queue, &hourly, tick))),
         outcome: TickOutcome::Enqueued,
         passed: Vec::new(),
     };

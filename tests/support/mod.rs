@@ -17,6 +17,8 @@ pub mod redis_sentinel;
 pub mod redis_server;
 pub mod redis_variant;
 pub mod sink;
+pub mod slow;
+pub mod task;
 pub mod tls;
 pub mod wait;
 
@@ -27,6 +29,7 @@ pub use redis_cluster::Cluster;
 pub use redis_sentinel::Sentinels;
 pub use redis_server::RedisServer;
 pub use sink::Sink;
+pub use slow::SlowCalls;
 pub use wait::{eventually, until, until_blocking};
 
 /// The size of a test that has a long form: `long` under `make prove`, else `short`.

@@ -243,23 +243,37 @@ impl RedisServer {
     /// [`RedisServer::cli`] for answers that are not text.
     pub fn cli_bytes<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Vec<u8> {
         let arguments: Vec<_> = arguments.into_iter().collect();
-        let socket = self.socket();
-        let here = ["-s", socket.to_str().expect("a path of ours")];
-        let With::Nodes(others) = &self.with else { return self.ask(&here, &arguments) };
+        if !matches!(self.with, With::Nodes(_)) {
+            return self.ask(&self.here(), &arguments);
+        }
         let first = arguments[0].as_ref().to_string_lossy().to_uppercase();
         let is_keyless_script =
             first == "EVAL" && arguments.get(2).is_some_and(|count| count.as_ref() == "0");
         if !is_keyless_script && !redis_cluster::OF_EACH_NODE.contains(&first.as_str()) {
-            return self.ask(&["-c", "-p", &self.port.to_string()], &arguments);
+            return self.ask(&["-c".to_owned(), "-p".to_owned(), self.port.to_string()], &arguments);
         }
-        let answers = [self].into_iter().chain(others).map(|node| {
-            let socket = node.socket();
-            node.ask(&["-s", socket.to_str().expect("a path of ours")], &arguments)
-        });
+        let answers = self.nodes().map(|node| node.ask(&node.here(), &arguments));
         redis_cluster::one_of(answers.collect())
     }
 
-    fn ask<A: AsRef<OsStr>>(&self, to: &[&str], arguments: &[A]) -> Vec<u8> {
+    /// [`RedisServer::cli`] on this very node, also where it has others around it.
+    pub fn cli_here<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> String {
+        let arguments: Vec<_> = arguments.into_iter().collect();
+        String::from_utf8(self.ask(&self.here(), &arguments)).expect("text")
+    }
+
+    /// It, and the other masters of its cluster.
+    pub fn nodes(&self) -> impl Iterator<Item = &Self> {
+        let others = if let With::Nodes(others) = &self.with { others.as_slice() } else { &[] };
+        [self].into_iter().chain(others)
+    }
+
+    /// The way to this node.
+    fn here(&self) -> [String; 2] {
+        ["-s".to_owned(), self.socket().to_str().expect("a path of ours").to_owned()]
+    }
+
+    fn ask<A: AsRef<OsStr>>(&self, to: &[String], arguments: &[A]) -> Vec<u8> {
         let mut command = Command::new("redis-cli");
         command.arg("-e").args(to).args(arguments);
         if let Some(password) = &self.options.password {

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cronmill::broker::{Broker, NewTask};
 use cronmill::task::{Message, QueueName};
 use cronmill::worker::{Builder, Handler, Server, WorkerError, WorkerStats};
@@ -12,13 +11,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::support;
+pub(crate) use crate::support::task::{message, queue};
 
 /// Longest a condition may take to come true on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-pub(crate) fn queue(name: &str) -> QueueName {
-    QueueName::new(name).expect("a queue's name")
-}
 
 /// Waits until a condition holds and says how long that took.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
@@ -66,19 +62,6 @@ impl Worker {
 /// A builder for one queue, with short times.
 pub(crate) fn builder(broker: &Broker, queue: &QueueName) -> Builder {
     Server::builder(broker.clone()).queue(queue.clone(), 1).shutdown_timeout(Duration::from_millis(200))
-}
-
-/// A message with an id; the rest as a plain producer would write it.
-pub(crate) fn message(queue: &QueueName, id: &str) -> Message {
-    Message {
-        kind: "t".into(),
-        id: id.into(),
-        queue: queue.to_string(),
-        max_retry: 25,
-        timeout_s: 1800,
-        payload: Bytes::from(id.to_owned()),
-        ..Message::default()
-    }
 }
 
 pub(crate) async fn enqueue(broker: &Broker, message: Message) {

@@ -5,21 +5,14 @@
 -- ARGV[4] string key of its unique lock by its message, or ''
 -- Returns: the state it had; '' when there is no such task. An active task is left as it is, and so is one
 -- that is being aggregated: 'active'.
--- Taking one out of the middle of a very long pending list is the one step here that is not O(log n).
 local field = redis.call('HMGET', KEYS[1], 'state', 'group', 'unique_key')
 local state = field[1]
 if not state then return '' end
 if state == 'active' or state == 'archived' then return state end
 if state == 'aggregating' and not in_group(ARGV[3], field[2], ARGV[1]) then return 'active' end
 redis.call('ZADD', KEYS[5], ARGV[2], ARGV[1])
-local zsets = {scheduled = KEYS[3], retry = KEYS[4], completed = KEYS[6]}
-if zsets[state] then
-  redis.call('ZREM', zsets[state], ARGV[1])
-elseif state == 'aggregating' then
-  leave_group(ARGV[3], field[2], ARGV[1], KEYS[7])
-else
-  leave_list(KEYS[2], ARGV[1])
-end
+local at = {pending = KEYS[2], scheduled = KEYS[3], retry = KEYS[4], completed = KEYS[6], groups = KEYS[7], group = ARGV[3]}
+leave_place(at, state, field[2], ARGV[1])
 redis.call('HSET', KEYS[1], 'state', 'archived')
 unlock(field[3] or ARGV[4], ARGV[1], KEYS[8])
 return state

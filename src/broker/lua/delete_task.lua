@@ -4,25 +4,20 @@
 -- ARGV[1] string id   ARGV[2] string group-key prefix   ARGV[3] string key of its unique lock by its message, or ''
 -- Returns: the state it had; '' when there is no such task. One that runs or is being aggregated is left as it
 --   is: active
--- Taking one out of the middle of a very long pending list is the one step here that is not O(log n).
 local field = redis.call('HMGET', KEYS[1], 'state', 'group', 'unique_key')
 local state = field[1]
 if not state then return '' end
 if state == 'active' then return state end
-local zsets = {scheduled = KEYS[3], retry = KEYS[4], archived = KEYS[5], completed = KEYS[6]}
-if zsets[state] then
-  redis.call('ZREM', zsets[state], ARGV[1])
-elseif state == 'aggregating' then
-  local group = ARGV[2] .. (field[2] or '')
-  if redis.call('ZREM', group, ARGV[1]) == 0 then
-    for _, set in ipairs(redis.call('ZRANGE', KEYS[8], 0, 999)) do
-      if redis.call('ZSCORE', set, ARGV[1]) then return 'active' end
-    end
+if state == 'aggregating' and not in_group(ARGV[2], field[2], ARGV[1]) then
+  for _, set in ipairs(redis.call('ZRANGE', KEYS[8], 0, 999)) do
+    if redis.call('ZSCORE', set, ARGV[1]) then return 'active' end
   end
-  if redis.call('EXISTS', group) == 0 then redis.call('SREM', KEYS[7], field[2] or '') end
-else
-  leave_list(KEYS[2], ARGV[1])
 end
+local at = {
+  pending = KEYS[2], scheduled = KEYS[3], retry = KEYS[4], archived = KEYS[5], completed = KEYS[6],
+  groups = KEYS[7], group = ARGV[2]
+}
+leave_place(at, state, field[2] or '', ARGV[1])
 -- Go clients write no field for the lock of a task in a group.
 unlock(field[3] or ARGV[3], ARGV[1], KEYS[9])
 redis.call('UNLINK', KEYS[1])

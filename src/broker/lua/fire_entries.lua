@@ -1,11 +1,12 @@
 -- fire_entries: account for due ticks: enqueue what shall run, record every tick, move each entry to its next.
 -- KEYS[1] zset due   KEYS[2] list pending   KEYS[3] zset retry   KEYS[4] zset scheduled   KEYS[5] zset locks
--- KEYS[6] hash holders
+-- KEYS[6] set groups   KEYS[7] hash holders
 -- ARGV[1] string task-key prefix   ARGV[2] string entry-key prefix   ARGV[3] string ticks-key prefix
--- ARGV[4] int longest wait for a replaced task, ms
--- ARGV[5..] per entry: string uid, string revision and int next tick it must have, int new next or '',
+-- ARGV[4] int longest wait for a replaced task, ms   ARGV[5] string group-key prefix
+-- ARGV[6..] per entry: string uid, string revision and int next tick it must have, int new next or '',
 --   int when that is due (ms) or +inf, int tick to run or '', int when it is due (ms), string task id,
---   bytes message, string outcome when it runs, int n, then n records from|to|count|outcome of passed ticks
+--   bytes message, string group or '', string key of its unique lock or '', int life of the lock, s,
+--   string outcome when it runs, int n, then n records from|to|count|outcome of passed ticks
 -- Returns: array, per entry an array: verdict, then
 --   fired: task id, lateness (ms), ids to cancel ..; skipped, waiting, deduplicated: task id, lateness, ids to cancel ..;
 --   passed: nothing ran; stale: stored revision, stored next; early: ms too early; gone
@@ -20,8 +21,26 @@ local function pull_from_retry(id)
   redis.call('HSET', ARGV[1] .. id, 'state', 'pending', 'pending_since', now_ns)
 end
 
--- Decides what becomes of the tick: returns the verdict, the ids to cancel, and the living ids.
-local function judge(entry, field, tick)
+local at = {
+  retry = KEYS[3], scheduled = KEYS[4], locks = KEYS[5], groups = KEYS[6], holders = KEYS[7],
+  task = ARGV[1], group = ARGV[5], now_ns = now_ns
+}
+
+-- Takes back what lives. Returns what may still run, and what of it nobody can take back now.
+local function take_back(ids, states)
+  local running, left = {}, {}
+  for _, id in ipairs(ids) do
+    if revoke(ARGV[1] .. id, id, states[id], at) then
+      running[#running + 1] = id
+      if states[id] == 'aggregating' then left[#left + 1] = id end
+    end
+  end
+  return running, left
+end
+
+-- Decides what becomes of the tick: returns the verdict, the ids to cancel, the living ids, and of a tick that is
+-- deduplicated who holds its lock.
+local function judge(a, field)
   if field[3] == 'allow' then return 'fired', {}, {} end
   local ids, states = living(ARGV[1], field[4])
   if #ids == 0 then return 'fired', {}, ids end
@@ -31,26 +50,29 @@ local function judge(entry, field, tick)
     end
     return 'skipped', {}, ids
   end
+  -- Nothing is taken back for a run that cannot take its place.
+  local tick, unique = ARGV[a + 5], ARGV[a + 10]
+  local holder = unique ~= '' and holder_of(unique, ARGV[1])
+  if holder and not states[holder] then return 'deduplicated', {}, ids, holder end
   local since = field[5] == tick and tonumber(field[6]) or now
-  local running = {}
-  for _, id in ipairs(ids) do
-    if revoke(ARGV[1] .. id, id, states[id], KEYS[3], KEYS[4], KEYS[5], KEYS[6]) then running[#running + 1] = id end
-  end
-  if #running == 0 or now - since >= tonumber(ARGV[4]) then return 'fired', running, {} end
-  return 'waiting', running, ids
+  local running, left = take_back(ids, states)
+  if #running > 0 and now - since < tonumber(ARGV[4]) then return 'waiting', running, ids end
+  -- The lock of what is taken back goes over to the new run.
+  if holder then redis.call('DEL', unique) end
+  return 'fired', running, left
 end
 
-local function enqueue(id, message)
-  local task = ARGV[1] .. id
-  if redis.call('EXISTS', task) == 1 then return false end
-  redis.call('HSET', task, 'msg', message, 'state', 'pending', 'pending_since', now_ns)
-  redis.call('LPUSH', KEYS[2], id)
-  return true
+-- Returns whether it did, and else who holds its lock: nobody when the id is taken.
+local function enqueue(a)
+  local id = ARGV[a + 7]
+  local stored, is_pending = store(at, id, ARGV[a + 8], '0', ARGV[a + 9], ARGV[a + 10], ARGV[a + 11])
+  if is_pending then redis.call('LPUSH', KEYS[2], id) end
+  return stored == 1, stored ~= 0 and stored ~= 1 and stored or nil
 end
 
 local function run(a, entry, ticks, field)
   local uid, tick, id = ARGV[a], ARGV[a + 5], ARGV[a + 7]
-  local verdict, cancel, ids = judge(entry, field, tick)
+  local verdict, cancel, ids, holder = judge(a, field)
   if field[5] and field[5] ~= tick then
     record(ticks, field[5], field[5], '1', 'replaced', now_ms, '', '')
     redis.call('HINCRBY', entry, 'n:replaced', 1)
@@ -62,13 +84,16 @@ local function run(a, entry, ticks, field)
     return verdict, cancel
   end
   redis.call('HDEL', entry, 'waiting', 'waiting_since')
-  local outcome = 'skipped-overlap'
+  local outcome = verdict == 'skipped' and 'skipped-overlap' or verdict
   if verdict == 'fired' then
-    outcome = ARGV[a + 9]
-    if not enqueue(id, ARGV[a + 8]) then verdict, outcome = 'deduplicated', 'deduplicated' end
-    redis.call('HSET', entry, 'last', tick, 'living', packed_with(ids, id))
+    local is_stored
+    is_stored, holder = enqueue(a)
+    outcome = ARGV[a + 12]
+    if not is_stored then verdict, outcome = 'deduplicated', 'deduplicated' end
+    if not holder then redis.call('HSET', entry, 'last', tick, 'living', packed_with(ids, id)) end
   end
-  record(ticks, tick, tick, '1', outcome, now_ms, verdict == 'fired' and id or '', '')
+  local reason = holder and escaped('task ' .. holder .. ' holds its lock') or ''
+  record(ticks, tick, tick, '1', outcome, now_ms, verdict == 'fired' and id or '', reason)
   redis.call('HINCRBY', entry, 'n:' .. outcome, 1)
   return verdict, cancel
 end
@@ -80,13 +105,13 @@ local function fire(a)
   if not stored[1] or stored[7] then return {'gone'} end
   if stored[1] ~= ARGV[a + 1] or stored[2] ~= ARGV[a + 2] then return {'stale', stored[1], stored[2]} end
   if tick ~= '' and tonumber(ARGV[a + 6]) > now then return {'early', tonumber(ARGV[a + 6]) - now} end
-  for i = a + 11, a + 10 + ARGV[a + 10] do
+  for i = a + 14, a + 13 + ARGV[a + 13] do
     local to = tonumber(string.match(ARGV[i], '^[^|]*|([^|]*)|'))
     if to * 1000 > now then return {'early', to * 1000 - now} end
   end
   redis.call('HSET', entry, 'next', ARGV[a + 3])
   redis.call('ZADD', KEYS[1], ARGV[a + 4], uid)
-  for i = a + 11, a + 10 + ARGV[a + 10] do
+  for i = a + 14, a + 13 + ARGV[a + 13] do
     local from, to, count, outcome = string.match(ARGV[i], '^([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
     record(ticks, from, to, count, outcome, now_ms, '', '')
     redis.call('HINCRBY', entry, 'n:' .. outcome, count)
@@ -96,9 +121,9 @@ local function fire(a)
   return {verdict, ARGV[a + 7], now - tonumber(ARGV[a + 6]), unpack(cancel)}
 end
 
-local verdicts, a = {}, 5
+local verdicts, a = {}, 6
 while a <= #ARGV do
   verdicts[#verdicts + 1] = fire(a)
-  a = a + 11 + ARGV[a + 10]
+  a = a + 14 + ARGV[a + 13]
 end
 return verdicts

@@ -4,7 +4,7 @@
 -- ARGV[5] string body (JSON)   ARGV[6] string hash of what decides its times   ARGV[7] string concurrency policy
 -- ARGV[8] int next tick, Unix s, or ''   ARGV[9] int when that is due, Unix ms, or +inf   ARGV[10] string cluster
 -- ARGV[11] int now, Unix ms   ARGV[12] int next tick carried over from another queue, or ''   ARGV[13] int when due, or ''
--- ARGV[14] 1 when it is suspended
+-- ARGV[14] 1 when it is suspended   ARGV[15] int format of the body
 -- Returns: array: verdict (written, same, older, due-first), stored revision, stored next
 -- An edit that leaves the times alone keeps the stored next tick. One that moves them waits until the tick
 -- that is due under the old times is accounted for: due-first. An entry that was set aside goes on from the tick
@@ -32,7 +32,7 @@ if old[1] then
 elseif ARGV[12] ~= '' then
   next_tick, due = ARGV[12], ARGV[13]
 end
-redis.call('HSET', KEYS[1], 'format', 1, 'rev', ARGV[4], 'epoch', ARGV[2], 'generation', ARGV[3], 'body', ARGV[5],
+redis.call('HSET', KEYS[1], 'format', ARGV[15], 'rev', ARGV[4], 'epoch', ARGV[2], 'generation', ARGV[3], 'body', ARGV[5],
   'timing', ARGV[6], 'policy', ARGV[7], 'next', next_tick, 'cluster', ARGV[10])
 redis.call('HDEL', KEYS[1], 'fault', 'retired', 'suspended')
 if ARGV[14] == '1' then redis.call('HSET', KEYS[1], 'suspended', 1) end

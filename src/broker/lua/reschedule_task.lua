@@ -7,7 +7,6 @@
 --   that is being aggregated: 'active'; the id of another task that holds the lock of this one, which had ended
 --   (nothing changed), or ''
 -- One that waits for a retry goes on waiting for it; any other becomes scheduled.
--- Taking one out of the middle of a very long pending list is the one step here that is not O(log n).
 local field = redis.call('HMGET', KEYS[1], 'state', 'group', 'unique_key', 'cronmill_lock')
 local state = field[1]
 if not state then return {'', ''} end
@@ -23,13 +22,7 @@ if field[3] and field[3] ~= '' and (state == 'archived' or state == 'completed')
 end
 redis.call('ZADD', state == 'retry' and KEYS[4] or KEYS[3], ARGV[2], ARGV[1])
 if state == 'retry' or state == 'scheduled' then return {state, ''} end
-local zsets = {archived = KEYS[5], completed = KEYS[6]}
-if zsets[state] then
-  redis.call('ZREM', zsets[state], ARGV[1])
-elseif state == 'aggregating' then
-  leave_group(ARGV[3], field[2], ARGV[1], KEYS[7])
-else
-  leave_list(KEYS[2], ARGV[1])
-end
+local at = {pending = KEYS[2], archived = KEYS[5], completed = KEYS[6], groups = KEYS[7], group = ARGV[3]}
+leave_place(at, state, field[2], ARGV[1])
 redis.call('HSET', KEYS[1], 'state', 'scheduled')
 return {state, ''}

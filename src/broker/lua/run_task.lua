@@ -8,25 +8,24 @@
 local id, field = ARGV[1], redis.call('HMGET', KEYS[1], 'state', 'group', 'unique_key', 'cronmill_lock')
 local state = field[1]
 if not state then return {'', ''} end
-local zsets = {scheduled = KEYS[3], retry = KEYS[4], archived = KEYS[5], completed = KEYS[6]}
-if zsets[state] then
-  if not redis.call('ZSCORE', zsets[state], id) then return {'', ''} end
-  -- It gave its lock back when it ended.
-  if field[3] and (state == 'archived' or state == 'completed') then
-    local life_s = field[4] or ARGV[5]
-    local holder = lock(field[3], id, life_s, ARGV[4])
-    if holder then return {state, holder} end
-    redis.call('ZADD', KEYS[8], tonumber(string.sub(ARGV[2], 1, -10)) + look_after(life_s), id)
-  end
-  redis.call('ZREM', zsets[state], id)
-elseif state == 'aggregating' then
-  local group = ARGV[3] .. (field[2] or '')
+local at = {
+  scheduled = KEYS[3], retry = KEYS[4], archived = KEYS[5], completed = KEYS[6], groups = KEYS[7], group = ARGV[3]
+}
+if state == 'aggregating' then
   -- Not in its group: a worker aggregates it.
-  if redis.call('ZREM', group, id) == 0 then return {'active', ''} end
-  if redis.call('EXISTS', group) == 0 then redis.call('SREM', KEYS[7], field[2]) end
-else
+  if not in_group(ARGV[3], field[2], id) then return {'active', ''} end
+elseif not at[state] then
   return {state, ''}
+elseif not redis.call('ZSCORE', at[state], id) then
+  return {'', ''}
+elseif field[3] and (state == 'archived' or state == 'completed') then
+  -- It gave its lock back when it ended.
+  local life_s = field[4] or ARGV[5]
+  local holder = lock(field[3], id, life_s, ARGV[4])
+  if holder then return {state, holder} end
+  redis.call('ZADD', KEYS[8], tonumber(string.sub(ARGV[2], 1, -10)) + look_after(life_s), id)
 end
-redis.call('HSET', KEYS[1], 'state', 'pending', 'pending_since', ARGV[2])
 redis.call('LPUSH', KEYS[2], id)
+leave_place(at, state, field[2], id)
+redis.call('HSET', KEYS[1], 'state', 'pending', 'pending_since', ARGV[2])
 return {state, ''}

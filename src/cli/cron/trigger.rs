@@ -5,11 +5,12 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::entry_lookup;
-use crate::broker::{Broker, Enqueued};
+use crate::broker::{Broker, Enqueued, tick_task};
 use crate::cli::args::{ConnectionArgs, ObjectName};
 use crate::cli::exit::Failure;
 use crate::cli::output::{print_data, print_note};
 use crate::schedule::Entry;
+use crate::task::QueueName;
 
 /// Flags of `cronmill cron trigger`.
 #[derive(Args, Debug)]
@@ -23,23 +24,24 @@ pub(in crate::cli) struct TriggerArgs {
 impl TriggerArgs {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let broker = self.connection.connect().await?;
-        let (_, entry) = entry_lookup::find(&broker, &self.object).await?;
-        let id = enqueue(&broker, &entry).await?;
+        let (placed, entry) = entry_lookup::find(&broker, &self.object).await?;
+        let id = enqueue(&broker, &placed.queue, &entry).await?;
         print_note(&format!("enqueued the task of {} in queue {}", entry.key(), entry.template.queue));
         print_data(&format!("{id}\n"))
     }
 }
 
-async fn enqueue(broker: &Broker, entry: &Entry) -> Result<String, Failure> {
+async fn enqueue(broker: &Broker, queue: &QueueName, entry: &Entry) -> Result<String, Failure> {
     let now = broker.now();
     // Nominal times are whole seconds, also in what handlers read from the headers.
     let nominal = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    let mut message = entry.message(nominal);
+    let mut task = tick_task(queue, entry, nominal);
     // Not the id of a tick: were one due this second, it would count as enqueued already.
-    message.id = format!("{}-manual-{}", entry.uid, Uuid::new_v4());
-    match broker.enqueue(&message, None).await? {
-        Enqueued::Stored => Ok(message.id),
-        Enqueued::Conflict => Err(Failure::negative(format!("task {} is there already", message.id))),
+    let id = format!("{}-manual-{}", entry.uid, Uuid::new_v4());
+    task.message.id.clone_from(&id);
+    match broker.enqueue_unique(&task.message, task.due, task.lock_for).await? {
+        Enqueued::Stored => Ok(id),
+        Enqueued::Conflict => Err(Failure::negative(format!("task {id} is there already"))),
         Enqueued::Duplicate { holder } => {
             Err(Failure::negative(format!("task {holder} is unique and has not ended; nothing was enqueued")))
         }

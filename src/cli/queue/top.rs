@@ -14,6 +14,7 @@ use super::{AT_ONCE, Paused, require_queue};
 use crate::broker::{Broker, QueueSummary};
 use crate::cli::args::duration::parse_positive_duration;
 use crate::cli::args::{ConnectionArgs, OutputArgs};
+use crate::cli::counts::ByState;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Table, Tone, count_of, distance, has_color, print_data};
 use crate::shutdown::signals;
@@ -56,13 +57,8 @@ pub(in crate::cli) struct TopArgs {
 struct Busy {
     name: String,
     size: u64,
-    pending: u64,
-    active: u64,
-    scheduled: u64,
-    retry: u64,
-    archived: u64,
-    completed: u64,
-    aggregating: u64,
+    #[serde(flatten)]
+    tasks: ByState,
     wait_seconds: f64,
     /// Attempts that ended each second since the look before.
     processed_per_second: f64,
@@ -168,13 +164,7 @@ impl Busy {
         };
         Self {
             size: queue.size(),
-            pending: queue.pending,
-            active: queue.active,
-            scheduled: queue.scheduled,
-            retry: queue.retry,
-            archived: queue.archived,
-            completed: queue.completed,
-            aggregating: queue.aggregating,
+            tasks: (&queue).into(),
             wait_seconds: queue.wait.as_millis() as f64 / 1000.0,
             processed_per_second: rate(queue.processed_total, before.map(|queue| queue.processed_total)),
             failed_per_second: rate(queue.failed_total, before.map(|queue| queue.failed_total)),
@@ -184,7 +174,7 @@ impl Busy {
     }
 
     fn rank(&self) -> (f64, u64, u64) {
-        (self.processed_per_second, self.active + self.pending, self.size)
+        (self.processed_per_second, self.tasks.active + self.tasks.pending, self.size)
     }
 }
 
@@ -211,16 +201,7 @@ fn table(queues: &[Busy], now: Timestamp) -> Table {
         };
         let mut cells = vec![queue.name.clone()];
         cells.extend([queue.processed_per_second, queue.failed_per_second].map(|rate| format!("{rate:.1}")));
-        let counts = [
-            queue.pending,
-            queue.active,
-            queue.scheduled,
-            queue.retry,
-            queue.archived,
-            queue.completed,
-            queue.aggregating,
-        ];
-        cells.extend(counts.map(|count| count.to_string()));
+        cells.extend(queue.tasks.in_order().map(|count| count.to_string()));
         cells.push(distance(queue.wait_seconds as u64));
         cells.push(queue.paused.as_ref().map_or_else(|| "-".to_owned(), |paused| paused.shown(now)));
         table.row(tone, cells);

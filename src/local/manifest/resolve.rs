@@ -141,6 +141,7 @@ pub(super) fn resolve_task(
     let Spec::CronTask { spec, timing } = &admitted.spec else { return None };
     Some(find_queue(admitted, spec, &around).map(|(task_queue, queue)| {
         let mut entry = entry(admitted, spec, timing, queue);
+        entry.format = entry.lowest_format();
         entry.cluster = around.cluster.to_owned();
         entry.revision = Revision { epoch: 0, generation: around.generation, hash: entry.content_hash() };
         ResolvedTask { entry, task_queue, source: around.source }
@@ -206,6 +207,8 @@ fn entry(admitted: &Admitted, spec: &CronTaskSpec, timing: &TimingSource, queue:
             timeout_s: Some(task.timeout.as_secs()),
             deadline_s: task.deadline.map(|deadline| deadline.as_secs()),
             retention_s: task.retention.as_secs(),
+            unique_s: task.unique.map(|unique| unique.at_most.as_secs()),
+            group: task.group.clone().unwrap_or_default(),
         },
     }
 }

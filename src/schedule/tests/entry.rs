@@ -42,6 +42,8 @@ pub(super) fn entry() -> Entry {
             timeout_s: Some(60),
             deadline_s: Some(3_600),
             retention_s: 86_400,
+            unique_s: None,
+            group: String::new(),
         },
     }
 }
@@ -68,10 +70,28 @@ fn unknown_fields_are_ignored_and_absent_ones_have_defaults() {
     assert_eq!((read.timing.gap, read.timing.overlap), (Gap::After, Overlap::First));
 }
 
+/// An older version would fire such an entry without its lock or its group.
+#[test]
+fn only_what_an_older_version_would_fire_wrongly_has_the_newer_format() {
+    let plain = entry();
+    assert_eq!(plain.lowest_format(), 1);
+    for change in [
+        |template: &mut Template| template.unique_s = Some(60),
+        |template: &mut Template| template.group = "g".into(),
+    ] {
+        let mut entry = entry();
+        change(&mut entry.template);
+        entry.format = entry.lowest_format();
+        assert_eq!(entry.format, 2);
+        assert_eq!(Entry::from_json(entry.to_json().as_bytes()).expect("an entry"), entry);
+        assert_ne!(entry.content_hash(), plain.content_hash());
+    }
+}
+
 #[test]
 fn a_newer_format_is_told_from_a_broken_entry() {
-    let newer = Entry::from_json(br#"{"format":2,"uid":{"changed":true}}"#).expect_err("format 2");
-    assert!(matches!(newer, EntryError::Format { found: 2 }), "{newer}");
+    let newer = Entry::from_json(br#"{"format":3,"uid":{"changed":true}}"#).expect_err("format 3");
+    assert!(matches!(newer, EntryError::Format { found: 3 }), "{newer}");
     for broken in ["", "{}", "[]", r#"{"format":1}"#, r#"{"format":-1}"#] {
         let error = Entry::from_json(broken.as_bytes()).expect_err(broken);
         assert!(matches!(error, EntryError::Json(_)), "{broken}: {error}");

@@ -1,16 +1,23 @@
--- revoke: take back a task that has not ended. What waits in a zset goes at once; what is pending or active
--- is marked, and the mark is honoured by claim, extend and finish.
--- Returns whether it may still be running.
-local function revoke(task, id, state, retry, scheduled, locks, holders)
-  local zsets = {retry = retry, scheduled = scheduled}
-  if zsets[state] then
-    redis.call('ZREM', zsets[state], id)
-    unlock(redis.call('HGET', task, 'unique_key'), id, locks)
+-- revoke: take back a task that has not ended. What waits in a zset or in its group goes at once; what is pending or
+-- active is marked, and the mark is honoured by claim, extend and finish. Needs leave.lua and group.lua in front of it.
+-- `at` has the keys `retry`, `scheduled`, `groups`, `locks` and `holders`, and the prefix `group`.
+-- Returns whether it may still be running. One that is being aggregated may: it is left to its aggregator.
+local function revoke(task, id, state, at)
+  local field = redis.call('HMGET', task, 'unique_key', 'group')
+  local waits = state == 'retry' or state == 'scheduled'
+  if state == 'aggregating' then
+    if not in_group(at.group, field[2], id) then return true end
+    leave_group(at.group, field[2], id, at.groups)
+  elseif waits then
+    redis.call('ZREM', at[state], id)
+  end
+  if waits or state == 'aggregating' then
+    unlock(field[1], id, at.locks)
     redis.call('UNLINK', task)
     return false
   end
   redis.call('HSET', task, 'cronmill_revoked', '1')
-  local held = redis.call('HGET', holders, id)
-  if held and string.sub(held, -8) ~= ' revoked' then redis.call('HSET', holders, id, held .. ' revoked') end
+  local held = redis.call('HGET', at.holders, id)
+  if held and string.sub(held, -8) ~= ' revoked' then redis.call('HSET', at.holders, id, held .. ' revoked') end
   return state == 'active'
 end
