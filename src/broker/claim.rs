@@ -78,8 +78,10 @@ pub enum Claimed {
 /// A task under a lease.
 #[derive(Debug)]
 pub struct ClaimedTask {
-    /// Its id, also when the message cannot be decoded.
+    /// Its id, also when the message cannot be decoded; bytes that are no text are escaped.
     pub id: String,
+    /// The id as it stands in Redis.
+    pub raw_id: Bytes,
     /// The message, or why it cannot be read.
     pub body: Result<Message, DecodeError>,
     /// The message's bytes.
@@ -192,13 +194,15 @@ fn tasks(ids: &[u8], tasks: &[u8], leased_until: Timestamp) -> Result<Vec<Claime
     tasks.array()?;
     let mut claimed = Vec::with_capacity(count.min(TASKS_PER_CLAIM));
     for _ in 0..count {
-        let id = ids.string()?.map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+        let raw_id = Bytes::copy_from_slice(ids.string()?.unwrap_or_default());
+        // No two ids may look alike.
+        let id = String::from_utf8(raw_id.to_vec()).unwrap_or_else(|_| raw_id.escape_ascii().to_string());
         tasks.array()?;
         let raw = Bytes::copy_from_slice(tasks.string()?.unwrap_or_default());
         let pending_since = tasks.number()?.and_then(|ns| Timestamp::from_nanosecond(ns).ok());
         let revoked = tasks.string()?.is_some();
         let body = Message::decode(raw.clone());
-        claimed.push(ClaimedTask { id, body, raw, leased_until, pending_since, revoked });
+        claimed.push(ClaimedTask { id, raw_id, body, raw, leased_until, pending_since, revoked });
     }
     Ok(claimed)
 }

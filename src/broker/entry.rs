@@ -267,7 +267,8 @@ impl Broker {
         let first = page.offset as i64;
         let mut pipe = redis::pipe();
         pipe.cmd("ZRANGE").arg(QueueKeys::new(queue).due()).arg(first).arg(first + limit - 1);
-        let (uids,): (Vec<String>,) = self.pipe("list schedules", queue.as_str(), &pipe).await?;
+        let (uids,): (Vec<Vec<u8>>,) = self.pipe("list schedules", queue.as_str(), &pipe).await?;
+        let uids: Vec<String> = uids.into_iter().filter_map(|uid| String::from_utf8(uid).ok()).collect();
         self.read_entries(queue, &uids).await
     }
 
@@ -294,7 +295,8 @@ impl Broker {
     ) -> Result<Vec<TickRecord>, BrokerError> {
         let mut pipe = redis::pipe();
         pipe.lrange(QueueKeys::new(queue).ticks(uid), 0, limit.clamp(1, 100) as isize - 1);
-        let (lines,): (Vec<String>,) = self.pipe("read a tick ledger", queue.as_str(), &pipe).await?;
+        let (lines,): (Vec<Vec<u8>>,) = self.pipe("read a tick ledger", queue.as_str(), &pipe).await?;
+        let lines: Vec<String> = lines.into_iter().filter_map(|line| String::from_utf8(line).ok()).collect();
         Ok(lines.iter().filter_map(|line| TickRecord::parse(line).ok()).collect())
     }
 
@@ -305,8 +307,10 @@ impl Broker {
     pub async fn scheduled_queues(&self) -> Result<Vec<QueueName>, BrokerError> {
         let mut pipe = redis::pipe();
         pipe.smembers(SCHEDULED_QUEUES);
-        let (names,): (Vec<String>,) = self.pipe("list queues with schedules", "*", &pipe).await?;
-        let mut names: Vec<_> = names.into_iter().filter_map(|name| QueueName::new(name).ok()).collect();
+        let (names,): (Vec<Vec<u8>>,) = self.pipe("list queues with schedules", "*", &pipe).await?;
+        // What is no text names no queue.
+        let names = names.into_iter().filter_map(|name| String::from_utf8(name).ok());
+        let mut names: Vec<_> = names.filter_map(|name| QueueName::new(name).ok()).collect();
         names.sort();
         Ok(names)
     }
@@ -327,9 +331,9 @@ impl Broker {
         pipe.zadd(REPLICAS, replica.as_str(), lapses).ignore();
         pipe.cmd("ZREMRANGEBYSCORE").arg(REPLICAS).arg("-inf").arg(now).ignore();
         pipe.cmd("ZRANGE").arg(REPLICAS).arg(0).arg(ENTRIES_MAX);
-        let (mut alive,): (Vec<String>,) = self.pipe("join the replicas", "*", &pipe).await?;
+        let (mut alive,): (Vec<Vec<u8>>,) = self.pipe("join the replicas", "*", &pipe).await?;
         alive.sort();
-        let place = alive.iter().position(|name| name == replica.as_str()).unwrap_or(0);
+        let place = alive.iter().position(|name| name == replica.as_str().as_bytes()).unwrap_or(0);
         Ok((place, alive.len()))
     }
 

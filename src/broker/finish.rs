@@ -1,5 +1,6 @@
 //! Ending attempts.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -65,8 +66,8 @@ pub enum FinishOutcome {
     Withdraw,
     /// The message cannot be decoded: archived in an envelope that can.
     Quarantine {
-        /// The id under which it was found.
-        id: String,
+        /// The id under which it was found, which need be no text.
+        id: Bytes,
         /// The bytes found.
         raw: Bytes,
         /// Why they cannot be decoded.
@@ -96,9 +97,9 @@ pub(super) enum Holder<'a> {
 
 /// One line of the finish script.
 pub(super) struct Ending<'a> {
-    pub(super) id: &'a str,
-    /// When its lease ends, as last known, in Unix seconds.
-    pub(super) lease: i64,
+    pub(super) id: &'a [u8],
+    /// When its lease ends, as last known: the score's text.
+    pub(super) lease: Cow<'a, str>,
     pub(super) outcome: &'static str,
     pub(super) message: Bytes,
     pub(super) score: i64,
@@ -208,7 +209,7 @@ impl Broker {
             });
             for ending in chunk {
                 let lock = lock_in(keys, ending.unique_key);
-                call.arg(ending.id).arg(ending.lease).arg(ending.outcome).arg(lock);
+                call.arg(ending.id).arg(ending.lease.as_ref()).arg(ending.outcome).arg(lock);
                 if ending.outcome != "done" {
                     call.arg(ending.message.as_ref());
                 }
@@ -282,8 +283,8 @@ fn ending<'a>(finish: &'a Finish, owner: &Owner, now: Timestamp) -> Ending<'a> {
     let message = &finish.message;
     let lease = finish.leased_until.as_second();
     let bare = |outcome| Ending {
-        id: &message.id,
-        lease,
+        id: message.id.as_bytes(),
+        lease: lease.to_string().into(),
         outcome,
         message: Bytes::new(),
         score: 0,
@@ -319,7 +320,8 @@ fn ending<'a>(finish: &'a Finish, owner: &Owner, now: Timestamp) -> Ending<'a> {
             Ending { message: if_cancelled(), score: ceil_s(*at), note, ..bare("snooze") }
         }
         FinishOutcome::Quarantine { id, raw, reason } => {
-            let envelope = Message::undecodable(id, &message.queue, raw.clone(), reason, now.as_second());
+            let shown = String::from_utf8_lossy(id);
+            let envelope = Message::undecodable(&shown, &message.queue, raw.clone(), reason, now.as_second());
             Ending {
                 id,
                 message: envelope.encode(),

@@ -73,18 +73,21 @@ pub struct TakenSet {
     pub key: String,
     /// Its tasks.
     pub tasks: Vec<Message>,
-    /// Tasks nobody can read: id, bytes, and why.
-    pub unreadable: Vec<(String, Bytes, String)>,
+    /// Tasks nobody can read: id, which need be no text, bytes, and why.
+    pub unreadable: Vec<(Bytes, Bytes, String)>,
 }
 
 impl TakenSet {
-    fn read(SetKey { group, key }: SetKey, ids: Vec<String>, raws: Vec<Option<Vec<u8>>>) -> Self {
+    fn read(SetKey { group, key }: SetKey, ids: Vec<Vec<u8>>, raws: Vec<Option<Vec<u8>>>) -> Self {
         let mut set = Self { group, key, tasks: Vec::with_capacity(ids.len()), unreadable: Vec::new() };
         for (id, raw) in ids.into_iter().zip(raws).filter_map(|(id, raw)| Some((id, Bytes::from(raw?)))) {
-            match Message::decode(raw.clone()) {
+            match (Message::decode(raw.clone()), String::from_utf8(id)) {
                 // It is called what it stands under, whatever it says.
-                Ok(message) => set.tasks.push(Message { id, ..message }),
-                Err(error) => set.unreadable.push((id, raw, error.to_string())),
+                (Ok(message), Ok(id)) => set.tasks.push(Message { id, ..message }),
+                (Err(error), Ok(id)) => set.unreadable.push((id.into(), raw, error.to_string())),
+                (_, Err(id)) => {
+                    set.unreadable.push((id.into_bytes().into(), raw, "its id is no text".into()))
+                }
             }
         }
         set
@@ -199,20 +202,20 @@ impl Broker {
         for set in &taken {
             pipe.zrange(&set.key, 0, -1);
         }
-        let members: Vec<Vec<String>> = self.pipe(DOING, queue.as_str(), &pipe).await?;
-        let ids: Vec<&String> = members.iter().flatten().collect();
+        let members: Vec<Vec<Vec<u8>>> = self.pipe(DOING, queue.as_str(), &pipe).await?;
+        let ids: Vec<&Vec<u8>> = members.iter().flatten().collect();
         let mut raws = Vec::with_capacity(ids.len());
         for page in ids.chunks(TASKS_PER_PAGE) {
             let mut pipe = redis::pipe();
             for id in page {
-                pipe.hget(keys.task(id), "msg");
+                pipe.hget([keys.task_prefix().as_bytes(), id].concat(), "msg");
             }
             let page: Vec<Option<Vec<u8>>> = self.pipe(DOING, queue.as_str(), &pipe).await?;
             raws.extend(page);
         }
         self.forget_vanished(queue, &taken, &members, &raws).await?;
         let mut raws = raws.into_iter();
-        let set = |(set, ids): (SetKey, Vec<String>)| {
+        let set = |(set, ids): (SetKey, Vec<Vec<u8>>)| {
             let raws: Vec<_> = raws.by_ref().take(ids.len()).collect();
             TakenSet::read(set, ids, raws)
         };
@@ -224,7 +227,7 @@ impl Broker {
         &self,
         queue: &QueueName,
         sets: &[SetKey],
-        members: &[Vec<String>],
+        members: &[Vec<Vec<u8>>],
         raws: &[Option<Vec<u8>>],
     ) -> Result<(), BrokerError> {
         let places = sets.iter().zip(members).flat_map(|(set, ids)| ids.iter().map(move |id| (&set.key, id)));
@@ -315,15 +318,16 @@ impl Broker {
         &self,
         queue: &QueueName,
         set: &str,
-        id: &str,
+        id: &[u8],
         raw: Bytes,
         reason: &str,
     ) -> Result<bool, BrokerError> {
         let keys = QueueKeys::new(queue);
         let now_s = self.now_in(queue.as_str()).as_second();
-        let envelope = Message::undecodable(id, queue.as_str(), raw, reason, now_s);
+        let shown = String::from_utf8_lossy(id);
+        let envelope = Message::undecodable(&shown, queue.as_str(), raw, reason, now_s);
         let mut call = script::QUARANTINE_MEMBER.key(set);
-        call.key(keys.task(id)).key(keys.archived()).key(keys.locks());
+        call.key([keys.task_prefix().as_bytes(), id].concat()).key(keys.archived()).key(keys.locks());
         call.arg(id).arg(envelope.encode().as_ref()).arg(now_s);
         let archived: u8 = self.run("archive an unreadable task", queue.as_str(), &call).await?;
         Ok(archived == 1)

@@ -147,8 +147,10 @@ impl Broker {
     pub async fn queues(&self) -> Result<Vec<QueueName>, BrokerError> {
         let mut pipe = redis::pipe();
         pipe.smembers(QUEUES);
-        let (names,): (Vec<String>,) = self.pipe("list queues", "*", &pipe).await?;
-        let mut names: Vec<_> = names.into_iter().filter_map(|name| QueueName::new(name).ok()).collect();
+        let (names,): (Vec<Vec<u8>>,) = self.pipe("list queues", "*", &pipe).await?;
+        // What is no text names no queue.
+        let names = names.into_iter().filter_map(|name| String::from_utf8(name).ok());
+        let mut names: Vec<_> = names.filter_map(|name| QueueName::new(name).ok()).collect();
         names.sort();
         Ok(names)
     }

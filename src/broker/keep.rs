@@ -174,7 +174,8 @@ impl Broker {
                 (Finished::Stored, _) => recovered.archived += 1,
                 (Finished::Lost, _) => {}
                 (Finished::Refused(problem), _) => {
-                    tracing::error!(queue.name = %queue, task.id = %task.id, %problem, "cannot recover a task");
+                    let id = String::from_utf8_lossy(&task.id);
+                    tracing::error!(queue.name = %queue, task.id = %id, %problem, "cannot recover a task");
                 }
             }
         }
@@ -222,8 +223,9 @@ impl Broker {
         let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
         let mut found = Vec::new();
         while !reply.is_empty() {
-            let (id, lease, raw) = (reply.text()?, reply.int()?, reply.bytes()?);
-            let crashes = u32::try_from(reply.int()?).unwrap_or(u32::MAX);
+            let (id, lease, raw) = (reply.bytes()?, reply.text()?, reply.bytes()?);
+            // Whoever wrote something else there, the task comes back.
+            let crashes = u32::try_from(reply.maybe_int()?.unwrap_or(0)).unwrap_or(0);
             let owner = reply.text()?;
             let is_cancelled = reply.text()? == "stop";
             found.push(Expired { id, lease, raw, crashes, owner, is_cancelled });
@@ -234,8 +236,10 @@ impl Broker {
 
 /// A task whose lease is over, as found.
 struct Expired {
-    id: String,
-    lease: i64,
+    /// Any bytes: also what is no text has to come back.
+    id: Bytes,
+    /// The score as Redis writes it: another program's may be no whole number.
+    lease: String,
     raw: Bytes,
     crashes: u32,
     owner: String,
@@ -244,8 +248,8 @@ struct Expired {
 
 /// Where such a task goes.
 struct Settled {
-    id: String,
-    lease: i64,
+    id: Bytes,
+    lease: String,
     outcome: &'static str,
     message: Message,
     score: i64,
@@ -256,7 +260,7 @@ impl Settled {
     fn ending(&self) -> Ending<'_> {
         Ending {
             id: &self.id,
-            lease: self.lease,
+            lease: self.lease.as_str().into(),
             outcome: self.outcome,
             message: self.message.encode(),
             score: self.score,
@@ -280,7 +284,7 @@ fn settle(
             "crash" => String::new(),
             _ => error_record(retried, now, &task.owner, &message.error),
         };
-        Settled { id: task.id.clone(), lease: task.lease, outcome, message, score, note }
+        Settled { id: task.id.clone(), lease: task.lease.clone(), outcome, message, score, note }
     };
     let mut message = match Message::decode(task.raw.clone()) {
         Ok(message) => message,
@@ -289,7 +293,8 @@ fn settle(
                 "{error}: {}",
                 std::error::Error::source(&error).map_or(String::new(), ToString::to_string)
             );
-            let envelope = Message::undecodable(&task.id, queue.as_str(), task.raw.clone(), &reason, now_s);
+            let id = String::from_utf8_lossy(&task.id);
+            let envelope = Message::undecodable(&id, queue.as_str(), task.raw.clone(), &reason, now_s);
             return settled("archive", envelope, now_s);
         }
     };

@@ -22,7 +22,7 @@ impl Broker {
         let mut pipe = redis::pipe();
         pipe.cmd("ZRANGE").arg(SCHEDULERS).arg(self.now().as_second()).arg("+inf").arg("BYSCORE");
         pipe.arg("LIMIT").arg(0).arg(SCHEDULERS_MAX);
-        let (lists,): (Vec<String>,) = self.pipe(DOING, "*", &pipe).await?;
+        let (lists,): (Vec<Vec<u8>>,) = self.pipe(DOING, "*", &pipe).await?;
         let mut entries = Vec::new();
         for list in lists {
             let mut pipe = redis::pipe();

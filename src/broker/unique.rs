@@ -54,7 +54,7 @@ impl Broker {
     pub async fn renew_locks(&self, queue: &QueueName) -> Result<RenewedLocks, BrokerError> {
         let keys = QueueKeys::new(queue);
         let mut call = script::RENEW_LOCKS.key(keys.locks());
-        call.arg(keys.task_prefix()).arg(LOCKS_PER_CALL).arg(FOREIGN_LOCK_LIFE_S);
+        call.arg(keys.task_prefix()).arg(LOCKS_PER_CALL).arg(FOREIGN_LOCK_LIFE_S).arg(keys.unique_prefix());
         let (kept, more): (usize, u8) = self.run("renew unique locks", queue.as_str(), &call).await?;
         Ok(RenewedLocks { kept, more: more == 1 })
     }

@@ -60,15 +60,17 @@ impl<'a> QueueKeeper<'a> {
         if !is_ours {
             return Ok(next_turn.saturating_duration_since(Instant::now()));
         }
+        let mut refused = Ok(());
         if now >= self.next_forward {
-            self.forward(now).await?;
+            refused = go_on(refused, self.forward(now).await)?;
         }
         if now >= self.next_recover {
-            self.recover(now).await?;
+            refused = go_on(refused, self.recover(now).await)?;
         }
         if now >= self.next_clean {
-            self.clean(now).await?;
+            refused = go_on(refused, self.clean(now).await)?;
         }
+        refused?;
         let next = next_turn.min(self.next_forward).min(self.next_recover).min(self.next_clean);
         Ok(next.saturating_duration_since(Instant::now()))
     }
@@ -156,5 +158,17 @@ impl<'a> QueueKeeper<'a> {
         if let Some(on_drop) = &self.keeper.on_drop {
             on_drop(self.queue, dropped);
         }
+    }
+}
+
+/// What Redis refuses in one step, for example since a key is of another type, is no reason to leave the others undone;
+/// when it cannot be reached it is.
+fn go_on(
+    earlier: Result<(), BrokerError>,
+    step: Result<(), BrokerError>,
+) -> Result<Result<(), BrokerError>, BrokerError> {
+    match step {
+        Err(error) if error.is_retryable() => Err(error),
+        step => Ok(earlier.and(step)),
     }
 }

@@ -18,8 +18,8 @@ pub(super) type Admitted = (Arc<Attempt>, Option<(Finish, AttemptResult)>);
 /// Makes an attempt of a claimed task.
 pub(super) fn admit(home: &Arc<Home>, queue: usize, task: ClaimedTask, now: Timestamp) -> Admitted {
     let name = &home.queues[queue];
-    let ClaimedTask { id, body, raw, leased_until, pending_since, revoked, .. } = task;
-    let (message, outcome) = match readable(name, &id, body) {
+    let ClaimedTask { id, raw_id, body, raw, leased_until, pending_since, revoked, .. } = task;
+    let (message, outcome) = match readable(name, &id, &raw_id, body) {
         Ok(message) if revoked => (message, Some((FinishOutcome::Done, AttemptResult::Revoked))),
         Ok(message) => match message.expired(now) {
             Some(expired) => (expired, Some((FinishOutcome::Withdraw, AttemptResult::Expired))),
@@ -28,7 +28,10 @@ pub(super) fn admit(home: &Arc<Home>, queue: usize, task: ClaimedTask, now: Time
         Err(reason) => {
             warn!(task.id = %id, queue.name = %name, reason, "task {id} goes to the archive: it cannot be read");
             let envelope = Message::undecodable(&id, name.as_str(), raw.clone(), &reason, now.as_second());
-            (envelope, Some((FinishOutcome::Quarantine { id, raw, reason }, AttemptResult::Quarantined)))
+            (
+                envelope,
+                Some((FinishOutcome::Quarantine { id: raw_id, raw, reason }, AttemptResult::Quarantined)),
+            )
         }
     };
     let mut attempt = Attempt::new(home, queue, message, now);
@@ -43,12 +46,17 @@ pub(super) fn admit(home: &Arc<Home>, queue: usize, task: ClaimedTask, now: Time
 
 /// The message, if it can be read and is the one that belongs here: ended under the id or the queue in a
 /// misplaced message, another task would be ended.
-fn readable<E: Error>(queue: &QueueName, id: &str, body: Result<Message, E>) -> Result<Message, String> {
+fn readable<E: Error>(
+    queue: &QueueName,
+    id: &str,
+    raw_id: &[u8],
+    body: Result<Message, E>,
+) -> Result<Message, String> {
     let message = body.map_err(|error| match error.source() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     })?;
-    if message.id == id && message.queue == queue.as_str() {
+    if message.id.as_bytes() == raw_id && message.queue == queue.as_str() {
         return Ok(message);
     }
     Err(format!("message of task {:?} in queue {:?} found under task {id:?}", message.id, message.queue))

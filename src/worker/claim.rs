@@ -52,6 +52,12 @@ struct Answer {
     is_repeat: bool,
 }
 
+/// Redis answered with an error that does not pass by itself.
+struct Refused {
+    error: BrokerError,
+    is_repeat: bool,
+}
+
 impl Claimer {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -148,6 +154,9 @@ impl Claimer {
 
     /// Fills slots from the queues that may have work. `true` when there may be much more.
     async fn fill(&mut self, mut slots: OwnedSemaphorePermit) -> bool {
+        for queue in self.selection.ahead_of_eligible(|queue| !self.queues[queue].is_quiet) {
+            self.queues[queue].ask_before_lighter();
+        }
         loop {
             let shares = self.selection.shares(slots.num_permits(), |queue| !self.queues[queue].is_quiet);
             if shares.is_empty() {
@@ -157,9 +166,19 @@ impl Claimer {
             let claims = shares.iter().map(|&(queue, share)| self.claim(queue, share));
             let answers = join_all(claims).await;
             for ((queue, share), answer) in shares.into_iter().zip(answers) {
-                let Some(answer) = answer else { continue };
-                self.queues[queue].sequence += 1;
-                self.take(queue, share, answer, &mut slots).await;
+                let state = &mut self.queues[queue];
+                match answer {
+                    None => {}
+                    Some(Ok(answer)) => {
+                        state.answered();
+                        state.sequence += 1;
+                        self.take(queue, share, answer, &mut slots).await;
+                    }
+                    Some(Err(Refused { error, is_repeat })) => {
+                        state.is_unanswered = is_repeat;
+                        state.refused(&error);
+                    }
+                }
             }
             if self.stop.is_cancelled() {
                 return false;
@@ -168,8 +187,9 @@ impl Claimer {
     }
 
     /// Asks one queue until it answers: a claim whose answer was lost has taken tasks that only the same number
-    /// brings back. `None` when the worker waits for nothing any more.
-    async fn claim(&self, queue: usize, max: usize) -> Option<Answer> {
+    /// brings back. An answer may be a refusal, which is no reason to keep other queues waiting. `None` when the
+    /// worker waits for nothing any more.
+    async fn claim(&self, queue: usize, max: usize) -> Option<Result<Answer, Refused>> {
         let home = &self.shared.home;
         let request = ClaimRequest {
             queue: &home.queues[queue],
@@ -178,13 +198,14 @@ impl Claimer {
             max,
             lease: self.shared.lease,
         };
-        let mut is_repeat = false;
+        let mut is_repeat = self.queues[queue].is_unanswered;
         loop {
             match home.broker.claim(&request).await {
                 Ok(claimed) => {
                     self.answered(is_repeat);
-                    return Some(Answer { claimed, is_repeat });
+                    return Some(Ok(Answer { claimed, is_repeat }));
                 }
+                Err(error) if !error.is_retryable() => return Some(Err(Refused { error, is_repeat })),
                 Err(error) => {
                     is_repeat = true;
                     self.wait_out(&error).await?;

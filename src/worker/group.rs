@@ -272,11 +272,12 @@ impl Groups {
         &self,
         queue: usize,
         key: &str,
-        unreadable: Vec<(String, bytes::Bytes, String)>,
+        unreadable: Vec<(bytes::Bytes, bytes::Bytes, String)>,
     ) -> bool {
         let home = &self.shared.home;
-        for (id, raw, reason) in unreadable {
-            match home.broker.quarantine_member(&home.queues[queue], key, &id, raw, &reason).await {
+        for (raw_id, raw, reason) in unreadable {
+            let id = String::from_utf8_lossy(&raw_id);
+            match home.broker.quarantine_member(&home.queues[queue], key, &raw_id, raw, &reason).await {
                 Ok(_) => warn!(task.id = %id, queue.name = %home.queues[queue], "task {id} cannot be read"),
                 Err(error) => {
                     warn!(

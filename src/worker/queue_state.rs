@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bell::Bell;
+use crate::broker::{BrokerError, Outage};
 
 const POLL_MIN: Duration = Duration::from_millis(1);
 /// Longest pause between two looks at a queue whose bell does not listen.
@@ -23,6 +24,11 @@ pub(super) struct QueueState {
     pub(super) is_quiet: bool,
     was_rung: bool,
     pub(super) next_poll: Instant,
+    /// Whether the last claim may have taken tasks although its answer never came.
+    pub(super) is_unanswered: bool,
+    /// Whether it is quiet for want of tasks, and not closed to us.
+    is_empty: bool,
+    refusal: Outage,
     poll_delay: Duration,
     vain_delay: Duration,
 }
@@ -35,6 +41,9 @@ impl QueueState {
             is_quiet: false,
             was_rung: false,
             next_poll: Instant::now(),
+            is_unanswered: false,
+            is_empty: false,
+            refusal: Outage::new("claim tasks"),
             poll_delay: POLL_MIN,
             vain_delay: Duration::ZERO,
         }
@@ -69,6 +78,7 @@ impl QueueState {
     pub(super) fn emptied(&mut self) {
         self.found_work();
         self.quiet(POLL_MIN);
+        self.is_empty = true;
         self.bell.arm(Instant::now());
     }
 
@@ -78,12 +88,14 @@ impl QueueState {
         }
         self.was_rung = false;
         self.quiet(POLL_MIN);
+        self.is_empty = true;
         self.bell.arm(Instant::now() + self.vain_delay);
     }
 
     /// Paused, or closed to us: waiting for work would return at once and bring nothing.
     pub(super) fn found_closed(&mut self) {
         self.was_rung = false;
+        self.is_empty = false;
         self.quiet(PAUSED_POLL_MIN);
         self.bell.rest();
     }
@@ -94,6 +106,27 @@ impl QueueState {
         // Less a random quarter, so that many workers do not ask in step.
         self.next_poll = Instant::now() + delay.mul_f64(1.0 - fastrand::f64() / 4.0);
         self.poll_delay = (delay * 2).min(POLL_MAX);
+    }
+
+    /// Redis answered, and will not have it: asked again now and then, while other queues are served.
+    pub(super) fn refused(&mut self, error: &BrokerError) {
+        self.was_rung = false;
+        (self.is_quiet, self.is_empty) = (true, false);
+        self.next_poll = Instant::now() + self.refusal.failed(error);
+        self.bell.rest();
+    }
+
+    /// Has it asked once more before a lighter queue is, unless its bell would have told.
+    pub(super) fn ask_before_lighter(&mut self) {
+        if self.is_quiet && self.is_empty && !self.bell.is_listening() {
+            self.is_quiet = false;
+            self.was_rung = false;
+        }
+    }
+
+    pub(super) fn answered(&mut self) {
+        self.is_unanswered = false;
+        self.refusal.ended();
     }
 
     /// We cannot take work for now. What comes in meanwhile is not heard, so the queue is asked afterwards.

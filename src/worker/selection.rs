@@ -35,6 +35,12 @@ impl Selection {
         }
     }
 
+    /// The queues that have to be empty before any of the eligible ones is asked.
+    pub(super) fn ahead_of_eligible(&self, is_eligible: impl Fn(usize) -> bool) -> Vec<usize> {
+        let order = self.strict.iter().flatten().copied();
+        order.take_while(|&queue| !is_eligible(queue)).collect()
+    }
+
     fn draw(&self, slots: usize, eligible: &[usize]) -> Vec<(usize, usize)> {
         let sum: u64 = eligible.iter().map(|&queue| u64::from(self.weights[queue])).sum();
         let mut shares: Vec<(usize, usize)> = eligible.iter().map(|&queue| (queue, 0)).collect();
@@ -64,6 +70,14 @@ mod tests {
         assert_eq!(selection.shares(10, |_| true), [(1, 10)]);
         assert_eq!(selection.shares(10, |queue| queue != 1), [(2, 10)]);
         assert_eq!(selection.shares(10, |_| false), []);
+    }
+
+    #[test]
+    fn strictly_what_is_heavier_comes_first_even_if_it_had_nothing() {
+        let selection = Selection::new(vec![1, 6, 3], true);
+        assert_eq!(selection.ahead_of_eligible(|queue| queue == 0), [1, 2]);
+        assert!(selection.ahead_of_eligible(|queue| queue == 1).is_empty());
+        assert!(Selection::new(vec![1, 6, 3], false).ahead_of_eligible(|queue| queue == 0).is_empty());
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::field::{Dev, Folder, LIMIT, completed, count, entries, processor_s, queue, task};
-use crate::support::{RedisServer, full_size, until};
+use cronmill::broker::Broker;
+use cronmill::producer::{Client, Task};
+
+use crate::field::{Dev, Folder, LIMIT, completed, count, cronmill, entries, processor_s, queue, task};
+use crate::support::{RedisServer, Sink, full_size, until};
 
 /// Schedules, each of which fires every second.
 const SCHEDULES: u64 = 20;
@@ -17,6 +20,15 @@ fn load() -> Folder {
     (0..SCHEDULES)
         .for_each(|n| folder.write(&format!("{n}.yaml"), &task(&format!("t{n}"), "* * * * * *", "")));
     folder
+}
+
+/// Enqueues tasks for the sink, with the ids `0` to `number - 1`.
+async fn enqueue(redis: &RedisServer, number: usize) {
+    let client = Client::new(Broker::connect(&redis.endpoint()).await.unwrap());
+    let tasks = (0..number).map(|n| Task::new("http:sink", None).queue("q").id(n.to_string()));
+    for stored in client.enqueue_batch(tasks.collect()).await {
+        stored.unwrap();
+    }
 }
 
 /// Waits until a queue under load has got somewhere.
@@ -74,17 +86,44 @@ async fn nothing_is_lost(redis: &RedisServer, folder: &Folder) {
     println!("{enqueued} ticks enqueued, {enqueued} tasks completed");
 }
 
-#[tokio::test]
+/// Besides the schedules there are tasks whose effects a web server counts: many wait when Redis is killed, and some
+/// run. Redis has written down what it said it has, `appendfsync always`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_killed_and_started_again_under_load() {
+    let number = full_size(2_000, 10_000);
     let mut redis = RedisServer::options().durable().start();
     let folder = load();
-    let dev = Dev::on(&redis, &folder, &[]);
+    let sink = Sink::start(Duration::from_millis(50)).await;
+    let mut command = cronmill(&["dev", "-o", "json", "--redis", &redis.url(), "-f"]);
+    let dev = Dev::start(command.arg(folder.path()).env("CRONMILL_HTTP_TARGETS", sink.target()));
     is_at_work(&redis, &dev).await;
+    enqueue(&redis, number).await;
+    dev.until("a part of the work is done", async || sink.tasks() >= number / 4).await;
+    let (waited, ran) = (count(&redis, "pending"), count(&redis, "active"));
     redis.kill9();
+    let away = Instant::now();
+    println!(
+        "killed while {waited} tasks waited and {ran} ran, after the effects of {} of {number}",
+        sink.tasks()
+    );
+    assert!(waited > 0 && ran > 0, "killed too late to show anything");
     is_quiet(&dev, full_size(Duration::from_secs(5), Duration::from_secs(60))).await;
+    let before = sink.tasks();
     redis.start_again();
-    works_again(&redis, "killed").await;
+    println!(
+        "started again {:.1} s later, after the effects of {before} tasks",
+        away.elapsed().as_secs_f64()
+    );
+    let back = Instant::now();
+    dev.until("work goes on", async || sink.tasks() > before).await;
+    println!("the next effect came {} ms after Redis was back", back.elapsed().as_millis());
+    assert!(back.elapsed() < BACK_AT_WORK, "{:?}", back.elapsed());
+    dev.until("every task has had its effect", async || sink.tasks() >= number).await;
     nothing_is_lost(&redis, &folder).await;
+    let effects = sink.effects();
+    let runs: u64 = effects.values().map(|times| u64::from(*times)).sum();
+    println!("{number} tasks, {} had their effect, in {runs} runs", effects.len());
+    assert!((0..number).all(|n| effects.contains_key(&n.to_string())), "some had none");
 }
 
 #[tokio::test]

@@ -122,6 +122,7 @@ SETTINGS = {
     "handlers": Target(needs=(*REDIS, "sqlite3", "python3", "openssl")),
     "interop": Target(needs=(*REDIS, "go")),
     "links": Target(needs=(*REDIS, "openssl", "faketime", "python3")),
+    "proofs": Target(needs=(*REDIS, "go")),
     "schedule": Target(needs=("go",)),
     "support": Target(needs=(*REDIS, "openssl")),
 }

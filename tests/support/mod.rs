@@ -18,6 +18,7 @@ pub mod redis_cluster;
 pub mod redis_sentinel;
 pub mod redis_server;
 pub mod redis_variant;
+pub mod sink;
 pub mod slow;
 pub mod task;
 pub mod tls;
@@ -30,6 +31,7 @@ pub use proxy::{Fault, Proxy};
 pub use redis_cluster::Cluster;
 pub use redis_sentinel::Sentinels;
 pub use redis_server::RedisServer;
+pub use sink::Sink;
 pub use slow::SlowCalls;
 pub use wait::{eventually, until, until_blocking};
 

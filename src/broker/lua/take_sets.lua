@@ -6,6 +6,8 @@
 -- ARGV[7] int longest delay, s, or 0   ARGV[8] int grace period, s   ARGV[9] int life of a set, s
 -- Returns: array: cursor to go on from (0 after the last group), when the first group not taken is ripe (Unix s
 --   or ''), then per set: group, key of the set
+-- Fails before anything is renamed, should that be another sort of key.
+redis.call('ZCARD', KEYS[2])
 local now = tonumber(redis.call('TIME')[1])
 local most, delay, grace = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local page = redis.call('SSCAN', KEYS[1], ARGV[2], 'COUNT', ARGV[4])
@@ -43,9 +45,13 @@ for _, name in ipairs(page[2]) do
     break
   end
   local group = ARGV[1] .. name
-  local count = redis.call('ZCARD', group)
-  local at = count > 0 and ripe_at(group, count)
-  if count == 0 then
+  local count = redis.pcall('ZCARD', group)
+  -- What is no group holds up no other.
+  local is_group = type(count) == 'number'
+  local at = is_group and count > 0 and ripe_at(group, count)
+  if not is_group then
+    at = nil
+  elseif count == 0 then
     emptied[#emptied + 1] = name
   elseif at <= now then
     take(name, group, count)

@@ -1,0 +1,61 @@
+//! Worker processes on one Redis, and tasks for them.
+
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cronmill::broker::{Broker, NewTask};
+use cronmill::task::Message;
+
+use crate::support::{Process, RedisServer, until};
+
+/// Tasks stored at once.
+const BATCH: usize = 2000;
+
+/// Starts `cronmill-worker` without what the surroundings say.
+pub(crate) fn worker(redis: &RedisServer, flags: &[&str]) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cronmill-worker"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CRONMILL_") {
+            command.env_remove(name);
+        }
+    }
+    Process::start("cronmill-worker", command.env("CRONMILL_REDIS_URL", redis.url()).args(flags))
+}
+
+/// Enqueues tasks with the ids `0` to `count - 1`.
+pub(crate) async fn enqueue(broker: &Broker, queue: &str, kind: &str, count: usize) {
+    let new = |n: usize| {
+        let message = Message {
+            kind: kind.into(),
+            payload: Bytes::from_static(b"{}"),
+            id: n.to_string(),
+            queue: queue.into(),
+            max_retry: 25,
+            timeout_s: 1800,
+            ..Message::default()
+        };
+        NewTask::new(message, None)
+    };
+    for start in (0..count).step_by(BATCH) {
+        let batch: Vec<NewTask> = (start..count.min(start + BATCH)).map(new).collect();
+        for stored in broker.enqueue_batch(&batch).await {
+            stored.expect("stored");
+        }
+    }
+}
+
+/// How many ids a list or set of a queue holds.
+pub(crate) fn length(redis: &RedisServer, queue: &str, container: &str) -> usize {
+    let command = if matches!(container, "pending" | "active") { "LLEN" } else { "ZCARD" };
+    redis.cli([command, &format!("asynq:{{{queue}}}:{container}")]).parse().expect("a number")
+}
+
+/// Waits until the condition holds, for what takes minutes: looks cost processor time that the workers want.
+pub(crate) async fn now_and_then(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    until(limit, what, async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        condition()
+    })
+    .await;
+}
