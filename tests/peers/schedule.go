@@ -12,14 +12,9 @@ import (
 // schedule runs an asynq Scheduler with one entry until SIGTERM or SIGINT. It prints one line for each task that it
 // has enqueued.
 func schedule(flags *flag.FlagSet) func() error {
-	redisOf := redisFlag(flags)
 	spec := flags.String("spec", "@every 1s", "when to enqueue")
 	kind := flags.String("type", "ok", "the task's type")
-	return func() error {
-		connection, err := redisOf()
-		if err != nil {
-			return err
-		}
+	return withRedis(flags, func(connection asynq.RedisConnOpt) error {
 		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 		scheduler := asynq.NewScheduler(connection, &asynq.SchedulerOpts{
@@ -40,5 +35,5 @@ func schedule(flags *flag.FlagSet) func() error {
 		<-signals
 		scheduler.Shutdown()
 		return nil
-	}
+	})
 }
