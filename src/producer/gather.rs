@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::broker::{Broker, BrokerError, Enqueued, NewTask};
 
 /// Calls for one queue on their way at once: more than one, so that a distant Redis is not waited for twice.
-const CALLS_MAX: usize = 4;
+const CALLS_MAX: usize = 2;
 /// Tasks sent together.
 const TASKS_MAX: usize = 100;
 

@@ -78,8 +78,12 @@ fn options(template: &Template) -> Vec<String> {
     let mut options =
         vec![format!("Queue({})", quoted(&template.queue)), format!("MaxRetry({})", template.max_retry)];
     options.extend(template.timeout_s.map(|timeout_s| format!("Timeout({})", duration(timeout_s))));
+    options.extend(template.unique_s.map(|unique_s| format!("Unique({})", duration(unique_s))));
     if template.retention_s > 0 {
         options.push(format!("Retention({})", duration(template.retention_s)));
+    }
+    if !template.group.is_empty() {
+        options.push(format!("Group({})", quoted(&template.group)));
     }
     options
 }
@@ -138,6 +142,8 @@ mod tests {
                 timeout_s: None,
                 deadline_s: None,
                 retention_s: 0,
+                unique_s: None,
+                group: String::new(),
             },
         }
     }
@@ -168,7 +174,11 @@ mod tests {
         let mut template = entry().template;
         assert_eq!(options(&template), [r#"Queue("q")"#, "MaxRetry(3)"]);
         (template.timeout_s, template.retention_s) = (Some(90), 3600);
-        assert_eq!(options(&template)[2..], ["Timeout(1m30s)", "Retention(1h0m0s)"]);
+        (template.unique_s, template.group) = (Some(60), "g".into());
+        assert_eq!(
+            options(&template)[2..],
+            ["Timeout(1m30s)", "Unique(1m0s)", "Retention(1h0m0s)", r#"Group("g")"#]
+        );
     }
 
     #[test]

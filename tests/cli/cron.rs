@@ -98,7 +98,7 @@ async fn a_schedule_set_aside_shows_its_fault() {
     stage.redis.cli(["HSET", "cronmill:{reports}:entry:uid-shop-newer", "body", r#"{"format":99}"#]);
     let list = stage.run(&["cron", "ls", "-o", "json"]).json();
     let faults: Vec<_> = list.as_array().expect("a list").iter().map(|one| one["fault"].as_str()).collect();
-    let newer = "read schedule entry: its format 99 is newer than 1, the newest known here";
+    let newer = "read schedule entry: its format 99 is newer than 2, the newest known here";
     assert_eq!(faults, [Some(newer), Some("no such queue")]);
     assert!(list[0].get("name").is_none(), "{list}");
 }

@@ -211,6 +211,8 @@ pub(crate) fn entry(name: &str, schedule: &str, queue: &str, generation: u64) ->
             timeout_s: Some(1800),
             deadline_s: None,
             retention_s: 3600,
+            unique_s: None,
+            group: String::new(),
         },
     };
     entry.revision.hash = entry.content_hash();

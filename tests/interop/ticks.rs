@@ -49,6 +49,8 @@ fn entry(schedule: &str, concurrency: Concurrency, ms: u32) -> Entry {
             timeout_s: None,
             deadline_s: None,
             retention_s: 0,
+            unique_s: None,
+            group: String::new(),
         },
     };
     entry.revision.hash = entry.content_hash();

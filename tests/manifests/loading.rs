@@ -320,8 +320,8 @@ fn json_is_read_as_well() {
         folder.errors(),
         [
             "broken.json:2: expected value",
-            "wrong.json:2: CronTask default/w: spec.task.x: unknown field; allowed: deadline, headers, maxRetry, payload, \
-         retention, timeout, type"
+            "wrong.json:2: CronTask default/w: spec.task.x: unknown field; allowed: deadline, group, headers, \
+             maxRetry, payload, retention, timeout, type, unique"
         ]
     );
 }

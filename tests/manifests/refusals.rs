@@ -268,7 +268,9 @@ fn values_of_a_cron_task_out_of_bounds() {
         ),
         (
             spec("task: {type: a, group: ' '}"),
-            &["x.yaml:6: CronTask default/x: spec.task.group: \" \" is not allowed; allowed: a text that is not blank; 1 to 200 characters"],
+            &[
+                "x.yaml:6: CronTask default/x: spec.task.group: \" \" is not allowed; allowed: a text that is not blank; 1 to 200 characters",
+            ],
         ),
         (
             spec("task: {type: a, headers: {a: 12345}}"),

@@ -26,18 +26,6 @@ local at = {
   task = ARGV[1], group = ARGV[5], now_ns = now_ns
 }
 
--- Takes back what lives. Returns what may still run, and what of it nobody can take back now.
-local function take_back(ids, states)
-  local running, left = {}, {}
-  for _, id in ipairs(ids) do
-    if revoke(ARGV[1] .. id, id, states[id], at) then
-      running[#running + 1] = id
-      if states[id] == 'aggregating' then left[#left + 1] = id end
-    end
-  end
-  return running, left
-end
-
 -- Decides what becomes of the tick: returns the verdict, the ids to cancel, the living ids, and of a tick that is
 -- deduplicated who holds its lock.
 local function judge(a, field)
@@ -55,7 +43,7 @@ local function judge(a, field)
   local holder = unique ~= '' and holder_of(unique, ARGV[1])
   if holder and not states[holder] then return 'deduplicated', {}, ids, holder end
   local since = field[5] == tick and tonumber(field[6]) or now
-  local running, left = take_back(ids, states)
+  local running, left = take_back(ids, states, at)
   if #running > 0 and now - since < tonumber(ARGV[4]) then return 'waiting', running, ids end
   -- The lock of what is taken back goes over to the new run.
   if holder then redis.call('DEL', unique) end

@@ -21,3 +21,15 @@ local function revoke(task, id, state, at)
   if held and string.sub(held, -8) ~= ' revoked' then redis.call('HSET', at.holders, id, held .. ' revoked') end
   return state == 'active'
 end
+
+-- Takes back all of these. Returns what may still run, and what of it nobody can take back now.
+local function take_back(ids, states, at)
+  local running, left = {}, {}
+  for _, id in ipairs(ids) do
+    if revoke(at.task .. id, id, states[id], at) then
+      running[#running + 1] = id
+      if states[id] == 'aggregating' then left[#left + 1] = id end
+    end
+  end
+  return running, left
+end

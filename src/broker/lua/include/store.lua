@@ -8,24 +8,25 @@ local function store(at, id, message, due, group, unique, life_s)
   local task = at.task .. id
   if redis.call('EXISTS', task) == 1 then return 0 end
   local now_s = tonumber(string.sub(at.now_ns, 1, -10))
+  local fields, n = {'msg', message, 'state', 'pending'}, 4
   if unique ~= '' then
     local wait_s = due ~= '0' and math.max(0, tonumber(due) - now_s) or 0
-    local holder = lock(unique, id, string.format('%d', life_s + wait_s), at.task)
+    local holder = lock(unique, id, wait_s == 0 and life_s or string.format('%d', life_s + wait_s), at.task)
     if holder then return holder end
-    redis.call('ZADD', at.locks, now_s + look_after(life_s), id)
-    redis.call('HSET', task, 'unique_key', unique, 'cronmill_lock', life_s)
+    redis.call('ZADD', at.locks, string.format('%d', now_s + look_after(life_s)), id)
+    fields[5], fields[6], fields[7], fields[8], n = 'unique_key', unique, 'cronmill_lock', life_s, 8
   end
-  if group ~= '' then redis.call('HSET', task, 'group', group) end
+  if group ~= '' then fields[n + 1], fields[n + 2], n = 'group', group, n + 2 end
   if due ~= '0' then
-    redis.call('HSET', task, 'msg', message, 'state', 'scheduled')
+    fields[4] = 'scheduled'
     redis.call('ZADD', at.scheduled, due, id)
-    return 1
   elseif group ~= '' then
-    redis.call('HSET', task, 'msg', message, 'state', 'aggregating')
-    redis.call('ZADD', at.group .. group, now_s + 1, id)
+    fields[4] = 'aggregating'
+    redis.call('ZADD', at.group .. group, string.format('%d', now_s + 1), id)
     redis.call('SADD', at.groups, group)
-    return 1
+  else
+    fields[n + 1], fields[n + 2] = 'pending_since', at.now_ns
   end
-  redis.call('HSET', task, 'msg', message, 'state', 'pending', 'pending_since', at.now_ns)
-  return 1, true
+  redis.call('HSET', task, unpack(fields))
+  return 1, fields[4] == 'pending'
 end
