@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use super::claim::seconds;
@@ -25,6 +26,8 @@ const SETS_PER_CALL: usize = 50;
 const GROUPS_PER_CALL: usize = 50;
 /// Tasks read in one round trip.
 const TASKS_PER_PAGE: usize = 100;
+/// Calls on their way at once: Redis finds the next one when it is done with one.
+const CALLS_AT_ONCE: usize = 2;
 /// Bytes of new tasks that one call finishes sets with, unless a single one is larger.
 const FINISH_BYTES_PER_CALL: usize = 256 * 1024;
 /// What the last part of our sets' keys begins with. asynq's is a UUID, which does not.
@@ -204,15 +207,19 @@ impl Broker {
         }
         let members: Vec<Vec<Vec<u8>>> = self.pipe(DOING, queue.as_str(), &pipe).await?;
         let ids: Vec<&Vec<u8>> = members.iter().flatten().collect();
-        let mut raws = Vec::with_capacity(ids.len());
-        for page in ids.chunks(TASKS_PER_PAGE) {
+        let page = |page: &[&Vec<u8>]| {
             let mut pipe = redis::pipe();
             for id in page {
                 pipe.hget([keys.task_prefix().as_bytes(), id].concat(), "msg");
             }
-            let page: Vec<Option<Vec<u8>>> = self.pipe(DOING, queue.as_str(), &pipe).await?;
-            raws.extend(page);
-        }
+            pipe
+        };
+        let pages: Vec<_> = ids.chunks(TASKS_PER_PAGE).map(page).collect();
+        let reads = pages
+            .into_iter()
+            .map(|pipe| async move { self.pipe::<Vec<Option<Vec<u8>>>>(DOING, queue.as_str(), &pipe).await });
+        let raws: Vec<Vec<_>> = stream::iter(reads).buffered(CALLS_AT_ONCE).try_collect().await?;
+        let raws = raws.concat();
         self.forget_vanished(queue, &taken, &members, &raws).await?;
         let mut raws = raws.into_iter();
         let set = |(set, ids): (SetKey, Vec<Vec<u8>>)| {
@@ -259,7 +266,7 @@ impl Broker {
         const DOING: &str = "finish aggregation sets";
         let keys = QueueKeys::new(queue);
         self.register_queue_sometimes(queue).await?;
-        let mut verdicts = Vec::with_capacity(finishes.len());
+        let mut calls = Vec::new();
         let mut rest = finishes;
         while !rest.is_empty() {
             let (chunk, later) = rest.split_at(chunk_len(rest));
@@ -281,16 +288,14 @@ impl Broker {
                     call.arg(id).arg(lock_in(keys, lock));
                 }
             }
-            let answers: Vec<redis::Value> = self.run(DOING, queue.as_str(), &call).await?;
-            verdicts.extend(answers.into_iter().map(|answer| match answer {
-                redis::Value::Int(-1) => SetFinished::Lost,
-                answer => match verdict(answer) {
-                    Enqueued::Stored => SetFinished::Stored,
-                    refused => SetFinished::Refused(refused),
-                },
-            }));
+            calls.push(call);
             rest = later;
         }
+        let answers = calls
+            .into_iter()
+            .map(|call| async move { self.run::<Vec<redis::Value>>(DOING, queue.as_str(), &call).await });
+        let answers: Vec<Vec<_>> = stream::iter(answers).buffered(CALLS_AT_ONCE).try_collect().await?;
+        let verdicts: Vec<_> = answers.into_iter().flatten().map(set_verdict).collect();
         match verdicts.len() == finishes.len() {
             true => Ok(verdicts),
             false => Err(BrokerError::Reply { doing: DOING, problem: "answers are missing".into() }),
@@ -349,6 +354,16 @@ impl Broker {
         let (moved, more): (usize, u8) =
             self.run("give aggregation sets back", queue.as_str(), &call).await?;
         Ok((moved, more == 1))
+    }
+}
+
+fn set_verdict(answer: redis::Value) -> SetFinished {
+    match answer {
+        redis::Value::Int(-1) => SetFinished::Lost,
+        answer => match verdict(answer) {
+            Enqueued::Stored => SetFinished::Stored,
+            refused => SetFinished::Refused(refused),
+        },
     }
 }
 

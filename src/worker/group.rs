@@ -25,7 +25,7 @@ use crate::causes::on_one_line;
 use crate::producer::Task;
 
 /// Sets that are aggregated at once.
-const SETS_AT_ONCE: usize = 160;
+const SETS_AT_ONCE: usize = 240;
 /// Sets asked for at once.
 const SETS_PER_LOOK: usize = 50;
 /// How long a set stays ours without a sign of life.
@@ -33,6 +33,8 @@ const LIFE: Duration = Duration::from_secs(60);
 /// Pauses between two passes over all groups: a group may fill up at any time.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// This long is waited for room for many, so that looks stay large while sets end one by one.
+const BATCH_WAIT: Duration = Duration::from_millis(2);
 /// Without room for another set for this long, another worker may look.
 const ROOM_WAIT: Duration = Duration::from_millis(200);
 /// Pauses after a group's aggregation failed.
@@ -120,9 +122,13 @@ impl Groups {
 
     /// Room for at least one set; `None` when there was none for a while.
     async fn take_room(&self) -> Option<OwnedSemaphorePermit> {
-        let first = timeout(ROOM_WAIT, Arc::clone(&self.room).acquire_owned()).await;
-        let mut room = first.ok()?.ok()?;
-        let more = self.room.available_permits().min(SETS_PER_LOOK - 1);
+        let acquire = |sets| Arc::clone(&self.room).acquire_many_owned(sets);
+        let many = timeout(BATCH_WAIT, acquire(SETS_PER_LOOK as u32 / 2)).await;
+        let mut room = match many {
+            Ok(many) => many.ok()?,
+            Err(_late) => timeout(ROOM_WAIT, acquire(1)).await.ok()?.ok()?,
+        };
+        let more = self.room.available_permits().min(SETS_PER_LOOK.saturating_sub(room.num_permits()));
         if let Ok(more) = Arc::clone(&self.room).try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
             room.merge(more);
         }

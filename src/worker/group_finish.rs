@@ -11,7 +11,7 @@ use crate::broker::{BrokerError, Outage, SetFinish, SetFinished};
 use crate::causes::on_one_line;
 
 /// Sets taken up at once.
-pub(super) const ENDINGS_MAX: usize = 100;
+pub(super) const ENDINGS_MAX: usize = 40;
 
 /// The end of one set on its way to Redis.
 pub(super) struct Ending {

@@ -76,6 +76,8 @@ async fn our_groups(redis: &RedisServer, groups: usize) -> f64 {
     let token = CancellationToken::new();
     let handler = |_: Context, _: Running| std::future::ready(Ok::<(), HandlerError>(()));
     let running = tokio::spawn(server.run(handler, token.clone()));
+    let all = groups * GROUP_TASKS;
+    until(LIMIT, "all groups were seen", async || tasks.load(Ordering::Relaxed) == all).await;
     let queue = QueueName::new("default").expect("valid");
     let all_made =
         async || broker.queue_summary(&queue).await.expect("Redis answers").pending == groups as u64;

@@ -18,14 +18,17 @@ pub(crate) const TYPES: [Type; 5] = [Type::Text, Type::List, Type::Set, Type::Zs
 
 /// Every kind of key in `src/broker/keys.rs`, with its type. `<q>` is the queue, `<o>` the worker that serves it, `<d>`
 /// the day, `<l>` the lock of the unique task `u`.
-pub(crate) const KEYS: [(&str, Type); 39] = [
+pub(crate) const KEYS: [(&str, Type); 42] = [
     ("asynq:queues", Type::Set),
     ("asynq:servers", Type::Zset),
     ("asynq:workers", Type::Zset),
     ("asynq:servers:{<o>}", Type::Text),
     ("asynq:workers:{<o>}", Type::Hash),
     ("asynq:schedulers", Type::Zset),
+    ("asynq:schedulers:{cronmill}", Type::List),
     ("asynq:scheduler_history:h", Type::Zset),
+    ("cronmill:schedulers:{cronmill}:turn", Type::Text),
+    ("cronmill:schedulers:{cronmill}:draft", Type::List),
     ("cronmill:schedules", Type::Set),
     ("cronmill:replicas", Type::Zset),
     ("asynq:{<q>}:pending", Type::List),

@@ -273,12 +273,27 @@ impl RedisServer {
         ["-s".to_owned(), self.socket().to_str().expect("a path of ours").to_owned()]
     }
 
-    fn ask<A: AsRef<OsStr>>(&self, to: &[String], arguments: &[A]) -> Vec<u8> {
+    /// [`RedisServer::cli`] on this very node, unless it cuts the connection or refuses.
+    pub fn cli_if_it_answers<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Option<String> {
+        let arguments: Vec<_> = arguments.into_iter().collect();
+        let answer = self.question(&self.here(), &arguments).output().expect("redis-cli is installed");
+        answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).into_owned())
+    }
+
+    fn question<A: AsRef<OsStr>>(&self, to: &[String], arguments: &[A]) -> Command {
         let mut command = Command::new("redis-cli");
         command.arg("-e").args(to).args(arguments);
         if let Some(password) = &self.options.password {
             command.env("REDISCLI_AUTH", password);
         }
+        command
+    }
+
+    fn ask<A: AsRef<OsStr>>(&self, to: &[String], arguments: &[A]) -> Vec<u8> {
+        let mut command = self.question(to, arguments);
         let answer = command.output().expect("redis-cli is installed");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(answer.status.success(), "{command:?}: {}{}", text(&answer.stdout), text(&answer.stderr));

@@ -7,7 +7,7 @@
 -- Returns: array, per set 1 (stored, the set is gone), 0 (the new id is taken), -1 (the set is no longer theirs) or
 --   the id of the task that holds the new one's lock; nothing changed unless it was stored
 local at = {scheduled = KEYS[3], groups = KEYS[4], locks = KEYS[5], task = ARGV[1], group = ARGV[2], now_ns = ARGV[3]}
-local sets, fresh, ended = tonumber(ARGV[4]), {}, {}
+local sets, fresh, ended, gone = tonumber(ARGV[4]), {}, {}, {}
 local deadlines = redis.call('ZMSCORE', KEYS[1], unpack(ARGV, 5, 4 + sets))
 
 local function finish(set, i, members, locks)
@@ -22,8 +22,8 @@ local function finish(set, i, members, locks)
   if is_pending then fresh[#fresh + 1] = id end
   local first = i + 8 + members
   for n = first, first + 2 * locks - 1, 2 do unlock(ARGV[n + 1], ARGV[n], KEYS[5]) end
-  redis.call('DEL', set, unpack(ARGV, i + 8, i + 7 + members))
-  ended[#ended + 1] = set
+  for n = i + 8, i + 7 + members do gone[#gone + 1] = ARGV[n] end
+  gone[#gone + 1], ended[#ended + 1] = set, set
   return 1
 end
 
@@ -33,6 +33,9 @@ for n = 1, sets do
   verdicts[n] = deadlines[n] and finish(ARGV[4 + n], i, members, locks) or -1
   i = i + 8 + members + 2 * locks
 end
-if #ended > 0 then redis.call('ZREM', KEYS[1], unpack(ended)) end
+if #ended > 0 then
+  redis.call('ZREM', KEYS[1], unpack(ended))
+  redis.call('DEL', unpack(gone))
+end
 if #fresh > 0 then redis.call('LPUSH', KEYS[2], unpack(fresh)) end
 return verdicts

@@ -14,8 +14,10 @@ local page = redis.call('SSCAN', KEYS[1], ARGV[2], 'COUNT', ARGV[4])
 local reply, leases, emptied, first = {page[1], ''}, {}, {}, nil
 local deadline = string.format('%d', now + tonumber(ARGV[9]))
 
+local joined_lately = '(' .. string.format('%d', now - grace)
+
 local function ripe_at(group, count)
-  if count >= most then return now end
+  if count >= most or redis.call('ZCOUNT', group, joined_lately, '+inf') == 0 then return now end
   local newest = redis.call('ZRANGE', group, -1, -1, 'WITHSCORES')
   local at = tonumber(newest[2]) + grace
   if delay == 0 or at <= now then return at end
