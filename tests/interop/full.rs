@@ -1,23 +1,22 @@
 //! A Redis with something of everything on it: tasks in each state, groups, a worker that works, schedules that fired.
 
-use std::collections::BTreeMap;
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use bytes::Bytes;
 use cronmill::broker::{Broker, ClaimRequest, Claimed, Finish, FinishOutcome, Finished, Owner, PauseNote};
 use cronmill::producer::{Client, Task};
-use cronmill::schedule::{CatchUp, Concurrency, Entry, Revision, Template, TimingSource, local_uid};
+use cronmill::schedule::{Entry, local_uid};
 use cronmill::scheduler::Scheduler;
 use cronmill::task::QueueName;
 use cronmill::worker::{Context, HandlerError, Server, Task as Running};
-use jiff::Timestamp;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::stage::SOON;
-use crate::support::{RedisServer, until};
+use crate::support::entry::changed;
+use crate::support::{self, RedisServer, until};
 
 /// How often the worker shows what it runs.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -184,37 +183,14 @@ impl Full {
 
 /// A schedule whose tasks nobody runs.
 pub(crate) fn entry(name: &str, schedule: &str, queue: &str, generation: u64) -> Entry {
-    let mut entry = Entry {
-        format: 1,
-        uid: local_uid("CronTask", "shop", name).to_string(),
-        namespace: "shop".into(),
-        name: name.into(),
-        cluster: "test".into(),
-        revision: Revision { epoch: 0, generation, hash: String::new() },
-        timing: TimingSource {
-            schedules: vec![schedule.into()],
-            time_zone: Some("Asia/Shanghai".into()),
-            hash_key: format!("shop/{name}"),
-            anchor: Timestamp::UNIX_EPOCH,
-            ..TimingSource::default()
-        },
-        concurrency: Concurrency::Allow,
-        suspend: false,
-        starting_deadline_s: None,
-        catch_up: CatchUp::Latest,
-        template: Template {
-            kind: name.replace('-', ":"),
-            queue: queue.into(),
-            payload: Bytes::from_static(br#"{"shop":"main"}"#),
-            headers: BTreeMap::new(),
-            max_retry: 3,
-            timeout_s: Some(1800),
-            deadline_s: None,
-            retention_s: 3600,
-            unique_s: None,
-            group: String::new(),
-        },
-    };
-    entry.revision.hash = entry.content_hash();
-    entry
+    changed(support::entry::entry(name, schedule), |entry| {
+        entry.uid = local_uid("CronTask", "shop", name).to_string();
+        entry.revision.generation = generation;
+        entry.timing.time_zone = Some("Asia/Shanghai".into());
+        entry.template.kind = name.replace('-', ":");
+        entry.template.queue = queue.into();
+        entry.template.payload = Bytes::from_static(br#"{"shop":"main"}"#);
+        entry.template.timeout_s = Some(1800);
+        entry.template.retention_s = 3600;
+    })
 }

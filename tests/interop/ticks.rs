@@ -1,60 +1,29 @@
 //! Schedules whose tasks Go runs, and asynq's own Scheduler beside ours.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use cronmill::broker::Owner;
-use cronmill::schedule::{
-    CatchUp, Concurrency, Entry, Gap, Overlap, Revision, Template, TickOutcome, TimingSource,
-};
+use cronmill::schedule::{Concurrency, Entry, TickOutcome};
 use cronmill::scheduler::{Scheduler, Tick};
-use jiff::Timestamp;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::stage::{SOON, Stage};
+use crate::support::entry::changed;
 use crate::support::peers::events;
-use crate::support::{eventually, until};
+use crate::support::{self, eventually, until};
 
 /// A schedule in the default queue whose task sleeps for so long.
 fn entry(schedule: &str, concurrency: Concurrency, ms: u32) -> Entry {
-    let mut entry = Entry {
-        format: 1,
-        uid: "a".into(),
-        namespace: "shop".into(),
-        name: "a".into(),
-        cluster: "test".into(),
-        revision: Revision { epoch: 0, generation: 1, hash: String::new() },
-        timing: TimingSource {
-            schedules: vec![schedule.into()],
-            time_zone: None,
-            gap: Gap::After,
-            overlap: Overlap::First,
-            anchor: Timestamp::UNIX_EPOCH,
-            hash_key: "shop/a".into(),
-            jitter_s: 0,
-        },
-        concurrency,
-        suspend: false,
-        starting_deadline_s: None,
-        catch_up: CatchUp::Latest,
-        template: Template {
-            kind: "sleep".into(),
-            queue: "default".into(),
-            payload: Bytes::from(format!(r#"{{"ms":{ms}}}"#)),
-            headers: BTreeMap::new(),
-            max_retry: 3,
-            timeout_s: None,
-            deadline_s: None,
-            retention_s: 0,
-            unique_s: None,
-            group: String::new(),
-        },
-    };
-    entry.revision.hash = entry.content_hash();
-    entry
+    changed(support::entry::entry("a", schedule), |entry| {
+        entry.concurrency = concurrency;
+        entry.template.kind = "sleep".into();
+        entry.template.queue = "default".into();
+        entry.template.payload = Bytes::from(format!(r#"{{"ms":{ms}}}"#));
+    })
 }
 
 /// A process that fires. Its loop ends with it.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use cronmill::broker::{ArchiveLimits, NextTick, Owner, PauseNote, QueueRemoval};
-use cronmill::schedule::{CatchUp, Concurrency, Entry, Gap, Overlap, Revision, Template, TimingSource};
+use cronmill::schedule::Entry;
 use cronmill::task::{QueueName, State};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::entry::entry;
 use crate::yard::Yard;
 
 const WAITING: [State; 6] =
@@ -30,37 +31,8 @@ impl Yard {
     }
 }
 
-fn entry() -> Entry {
-    Entry {
-        format: 1,
-        uid: "uid-1".into(),
-        namespace: "shop".into(),
-        name: "report".into(),
-        cluster: "test".into(),
-        revision: Revision { epoch: 0, generation: 1, hash: "h".into() },
-        timing: TimingSource {
-            schedules: vec!["@hourly".into()],
-            gap: Gap::After,
-            overlap: Overlap::First,
-            ..TimingSource::default()
-        },
-        concurrency: Concurrency::Allow,
-        suspend: false,
-        starting_deadline_s: None,
-        catch_up: CatchUp::Latest,
-        template: Template {
-            kind: "t".into(),
-            queue: "q".into(),
-            payload: bytes::Bytes::new(),
-            headers: Default::default(),
-            max_retry: 3,
-            timeout_s: None,
-            deadline_s: None,
-            retention_s: 0,
-            unique_s: None,
-            group: String::new(),
-        },
-    }
+fn report() -> Entry {
+    entry("uid-1", "@hourly")
 }
 
 #[tokio::test]
@@ -83,7 +55,7 @@ async fn nothing_of_a_deleted_queue_is_left_and_others_are_untouched() {
     yard.broker.cordon(&yard.queue, &owner, turn).await.expect("cordon");
     // A schedule that was there leaves its ledger.
     let at = yard.broker.now();
-    yard.broker.put_entry(&entry(), Some(NextTick { nominal: at, due: at }), None).await.expect("put");
+    yard.broker.put_entry(&report(), Some(NextTick { nominal: at, due: at }), None).await.expect("put");
     yard.cli(&["LPUSH", "cronmill:{q}:ticks:uid-1", "x"]);
     yard.broker.retire_entry(&yard.queue, "uid-1", None, false).await.expect("deleted");
     // What other programs leave: a hash in no list, a group nobody lists, a lock without a task, an old counter.
@@ -145,7 +117,7 @@ async fn running_tasks_and_schedules_keep_a_queue_even_with_force() {
 
         let yard = Yard::new().await;
         let at = yard.broker.now();
-        yard.broker.put_entry(&entry(), Some(NextTick { nominal: at, due: at }), None).await.expect("put");
+        yard.broker.put_entry(&report(), Some(NextTick { nominal: at, due: at }), None).await.expect("put");
         yard.broker.register_queue(&yard.queue).await.expect("registered");
         let before = yard.traces();
         assert_eq!(yard.remove(force).await, QueueRemoval::Schedules { count: 1 });

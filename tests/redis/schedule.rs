@@ -1,22 +1,21 @@
 //! Schedules in Redis: what fires, what is accounted for, what an edit and a deletion do.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cronmill::broker::{
     Broker, ClaimRequest, Claimed, Extended, Finish, FinishOutcome, FireRequest, FireVerdict, NextTick,
     Owner, tick_task,
 };
-use cronmill::schedule::{
-    CatchUp, Concurrency, Entry, Gap, Overlap, Revision, Template, TickOutcome, TimingSource,
-};
+use cronmill::schedule::{CatchUp, Concurrency, Entry, TickOutcome};
 use cronmill::scheduler::{Applied, Scheduler, Tick};
 use cronmill::task::QueueName;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::entry::changed;
+pub(crate) use crate::support::entry::entry;
 use crate::support::{RedisServer, until};
 
 /// How long anything may take before a test gives up on it.
@@ -86,49 +85,11 @@ impl Bench {
     }
 }
 
-pub(crate) fn entry(uid: &str, schedule: &str) -> Entry {
-    let mut entry = Entry {
-        format: 1,
-        uid: uid.into(),
-        namespace: "shop".into(),
-        name: uid.into(),
-        cluster: "test".into(),
-        revision: Revision { epoch: 0, generation: 1, hash: String::new() },
-        timing: TimingSource {
-            schedules: vec![schedule.into()],
-            time_zone: None,
-            gap: Gap::After,
-            overlap: Overlap::First,
-            anchor: Timestamp::UNIX_EPOCH,
-            hash_key: format!("shop/{uid}"),
-            jitter_s: 0,
-        },
-        concurrency: Concurrency::Allow,
-        suspend: false,
-        starting_deadline_s: None,
-        catch_up: CatchUp::Latest,
-        template: Template {
-            kind: "t".into(),
-            queue: "q".into(),
-            payload: Bytes::from_static(b"{}"),
-            headers: BTreeMap::new(),
-            max_retry: 3,
-            timeout_s: None,
-            deadline_s: None,
-            retention_s: 0,
-            unique_s: None,
-            group: String::new(),
-        },
-    };
-    entry.revision.hash = entry.content_hash();
-    entry
-}
-
-pub(crate) fn edited(mut entry: Entry, generation: u64, change: impl FnOnce(&mut Entry)) -> Entry {
-    change(&mut entry);
-    entry.revision.generation = generation;
-    entry.revision.hash = entry.content_hash();
-    entry
+pub(crate) fn edited(entry: Entry, generation: u64, change: impl FnOnce(&mut Entry)) -> Entry {
+    changed(entry, |entry| {
+        change(entry);
+        entry.revision.generation = generation;
+    })
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod asynqmon;
+pub mod entry;
 pub mod go_program;
 pub mod http;
 pub mod peers;

@@ -96,9 +96,16 @@ async fn a_lost_claim_reply_strands_no_task() {
         let payload = format!("payload-of-{i}").into();
         redis.push_raw(&q, &i.to_string(), &Message { payload, ..message(&q, &i.to_string()) }.encode());
     }
-    // Only an answer to a claim holds a payload.
     let proxy = Proxy::to(redis.port()).await;
-    proxy.inject(Fault::on_reply(|reply| contains(reply, "payload-of-")).times(cuts));
+    // Only an answer to a claim holds a payload. Of three such answers two are cut: the same claim loses its answer
+    // twice, and then another one does.
+    let mut answers = 0;
+    let cut = move |reply: &[u8]| {
+        let is_answer = contains(reply, "payload-of-");
+        answers += usize::from(is_answer);
+        is_answer && answers % 3 != 0
+    };
+    proxy.inject(Fault::on_reply(cut).times(cuts));
     let broker = connect(&proxy.url()).await;
     let seen = Log::default();
     let log = seen.clone();
