@@ -13,12 +13,15 @@ mod schema;
 mod task_queue;
 
 pub use cron_task::{
-    CatchUp, CatchUpPolicy, ConcurrencyPolicy, CronTask, CronTaskSpec, DaylightSaving, GapPolicy,
-    OverlapPolicy, QueueRef, TaskTemplate, Unique,
+    CatchUp, CatchUpPolicy, ConcurrencyPolicy, ConfigMapKey, CronTask, CronTaskSpec, CronTaskStatus,
+    DaylightSaving, GapPolicy, OverlapPolicy, PayloadSource, QueueRef, TaskTemplate, Unique,
 };
 pub use duration::{Duration, DurationError};
 pub use schema::{DNS_LABEL, DNS_SUBDOMAIN, pattern_meaning};
-pub use task_queue::{Paused, Priority, Queue, Scaling, TaskQueue, TaskQueueSpec, Workers};
+pub use task_queue::{
+    DeadLetter, DeletionPolicy, Paused, Priority, Queue, RedisRef, Scaling, SecretKey, TaskQueue,
+    TaskQueueSpec, TaskQueueStatus, Workers, WorkersStatus,
+};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::CustomResourceExt as _;

@@ -153,7 +153,7 @@ fn a_queue_that_says_nothing_gets_the_defaults_of_the_schema() {
     assert_eq!(queues, [("default", "default", 1, &None), ("low", "low", 1, &None)]);
     let workers = queue.workers.as_ref().unwrap();
     assert_eq!(
-        (&workers.program, workers.replicas, workers.concurrency),
+        (&queue.program, workers.replicas, workers.concurrency),
         (&WorkerProgram::Bundled, None, 20)
     );
     assert_eq!(workers.scaling, Scaling::default());
@@ -211,7 +211,7 @@ spec:
         ),
         (1, 4, 3, 0)
     );
-    let WorkerProgram::Container(container) = &workers.program else { panic!("{:?}", workers.program) };
+    let WorkerProgram::Container(container) = &queue.program else { panic!("{:?}", queue.program) };
     let line = container.command_line(&[].into());
     assert_eq!(
         (line.program.as_str(), line.arguments.as_slice()),

@@ -7,8 +7,8 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::error::{Fault, FaultKind};
-use super::nearest::nearest;
 use super::path::FieldPath;
+use crate::resolve::nearest;
 use crate::crd;
 
 /// Most characters of a refused value that a message shows.
