@@ -73,7 +73,12 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError::Command`]; safe to repeat.
-    pub async fn yield_queue(&self, queue: &QueueName, cluster: &str, uid: &str) -> Result<bool, BrokerError> {
+    pub async fn yield_queue(
+        &self,
+        queue: &QueueName,
+        cluster: &str,
+        uid: &str,
+    ) -> Result<bool, BrokerError> {
         let mut call = script::YIELD_QUEUE.key(QueueKeys::new(queue).claim());
         call.arg(cluster).arg(uid);
         let yielded: i64 = self.run("give a queue back", queue.as_str(), &call).await?;

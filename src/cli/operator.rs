@@ -38,7 +38,13 @@ pub struct OperatorArgs {
     )]
     watch_namespaces: Vec<String>,
     /// Image of the bundled worker, for TaskQueues without a pod template. [default: none, each needs a template]
-    #[arg(long, env = "CRONMILL_WORKER_IMAGE", value_name = "IMAGE", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "CRONMILL_WORKER_IMAGE",
+        value_name = "IMAGE",
+        default_value = "",
+        hide_default_value = true
+    )]
     worker_image: String,
     /// A Redis that namespaces share: redis://, rediss://, redis-sentinel:// or redis-cluster://. Everybody can read
     /// a program's flags, so put a URL with a password into the environment. [default: none]
@@ -68,7 +74,13 @@ pub struct OperatorArgs {
     )]
     allowed_redis_hosts: Vec<String>,
     /// What tells this cluster from others that use the same Redis. [default: the uid of namespace kube-system]
-    #[arg(long, env = "CRONMILL_CLUSTER_ID", value_name = "ID", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "CRONMILL_CLUSTER_ID",
+        value_name = "ID",
+        default_value = "",
+        hide_default_value = true
+    )]
     cluster_id: String,
     /// The namespace of the Lease, and of what is left to be finished. [default: that of the pod (POD_NAMESPACE) or
     /// kubeconfig]
@@ -81,7 +93,13 @@ pub struct OperatorArgs {
     )]
     lease_namespace: String,
     /// Who this replica is; no two may have the same. [default: the pod's name (POD_NAME), else host and a random id]
-    #[arg(long, env = "CRONMILL_IDENTITY", value_name = "NAME", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "CRONMILL_IDENTITY",
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
     identity: String,
     /// Where to serve /metrics, /livez and /readyz: ip:port or :port; nowhere when empty.
     #[arg(long, env = "CRONMILL_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]

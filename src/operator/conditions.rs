@@ -130,7 +130,8 @@ pub(super) fn verdict(outcome: Result<String, &Refusal>, was_ready: bool) -> Vec
 
 /// Whether a condition is true, for that generation.
 pub(super) fn is_true(conditions: &[Condition], kind: &str, generation: Option<i64>) -> bool {
-    let holds = |condition: &Condition| condition.status == "True" && condition.observed_generation == generation;
+    let holds =
+        |condition: &Condition| condition.status == "True" && condition.observed_generation == generation;
     conditions.iter().any(|condition| condition.type_ == kind && holds(condition))
 }
 
@@ -213,7 +214,10 @@ mod tests {
     fn the_wait_grows_and_stays_bounded() {
         for attempt in 0..100 {
             let wait = backoff(attempt);
-            assert!(wait <= Duration::from_secs(30) && wait >= Duration::from_millis(750), "{attempt}: {wait:?}");
+            assert!(
+                wait <= Duration::from_secs(30) && wait >= Duration::from_millis(750),
+                "{attempt}: {wait:?}"
+            );
         }
     }
 }

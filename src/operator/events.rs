@@ -18,12 +18,18 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn new(client: Client, identity: &str) -> Self {
-        let reporter = Reporter { controller: super::CONTROLLER.to_owned(), instance: Some(identity.to_owned()) };
+        let reporter =
+            Reporter { controller: super::CONTROLLER.to_owned(), instance: Some(identity.to_owned()) };
         Self { recorder: Recorder::new(client, reporter) }
     }
 
     /// Tells of a change of Ready, if there was one. An event that cannot be written is lost: the condition stays.
-    pub(super) async fn transition(&self, object: &ObjectReference, before: &[Condition], after: &[Condition]) {
+    pub(super) async fn transition(
+        &self,
+        object: &ObjectReference,
+        before: &[Condition],
+        after: &[Condition],
+    ) {
         let ready = |conditions: &[Condition]| conditions.iter().find(|found| found.type_ == READY).cloned();
         let Some(now) = ready(after) else { return };
         let said = |condition: &Condition| (condition.status.clone(), condition.reason.clone());

@@ -116,9 +116,8 @@ impl Leadership {
 
     /// Waits until it leads. Cancel-safe.
     pub(super) async fn gained(&mut self) -> Option<Tenure> {
-        let gained = |tenure: &Option<Tenure>| {
-            tenure.as_ref().is_some_and(|tenure| !tenure.ended.is_cancelled())
-        };
+        let gained =
+            |tenure: &Option<Tenure>| tenure.as_ref().is_some_and(|tenure| !tenure.ended.is_cancelled());
         self.tenure.wait_for(gained).await.ok().and_then(|tenure| tenure.clone())
     }
 }
@@ -145,7 +144,11 @@ impl Election {
                 Err(_) => Some("no answer".to_owned()),
             };
             if told.is_some() && trouble != told {
-                tracing::warn!(lease = LEASE, "cannot read or renew the Lease: {}; trying on", told.as_deref().unwrap_or(""));
+                tracing::warn!(
+                    lease = LEASE,
+                    "cannot read or renew the Lease: {}; trying on",
+                    told.as_deref().unwrap_or("")
+                );
             }
             trouble = told;
             if self.is_leading() && self.renewed.elapsed() >= RENEW_DEADLINE {
@@ -192,7 +195,8 @@ impl Election {
         };
         let is_new = metadata.resource_version.is_none();
         let lease = Lease { metadata, spec: Some(*spec) };
-        let parameters = PostParams { field_manager: Some(super::MANAGER.to_owned()), ..PostParams::default() };
+        let parameters =
+            PostParams { field_manager: Some(super::MANAGER.to_owned()), ..PostParams::default() };
         let written = match is_new {
             true => self.api.create(&parameters, &lease).await?,
             false => self.api.replace(LEASE, &parameters, &lease).await?,
@@ -219,7 +223,8 @@ impl Election {
         spec.holder_identity = Some(String::new());
         spec.lease_duration_seconds = Some(1);
         spec.renew_time = Some(MicroTime(Timestamp::now()));
-        let parameters = PostParams { field_manager: Some(super::MANAGER.to_owned()), ..PostParams::default() };
+        let parameters =
+            PostParams { field_manager: Some(super::MANAGER.to_owned()), ..PostParams::default() };
         self.api.replace(LEASE, &parameters, &lease).await.map(drop)
     }
 }
@@ -287,7 +292,8 @@ mod tests {
     #[test]
     fn renewing_changes_no_hands_and_keeps_when_it_began() {
         let mut a = Memory::new("a".into());
-        let Step::Write(spec) = a.step(Some(&held("a", 3, 0)), s(50), Timestamp::from_second(9).unwrap()) else {
+        let Step::Write(spec) = a.step(Some(&held("a", 3, 0)), s(50), Timestamp::from_second(9).unwrap())
+        else {
             panic!("it waits")
         };
         assert_eq!((spec.lease_transitions, &spec.acquire_time), (Some(3), &Some(MicroTime(AT))));

@@ -100,7 +100,9 @@ mod tests {
     fn what_a_new_listing_lacks_is_gone_and_until_it_ends_nothing_is() {
         let (gone, mut told) = mpsc::unbounded_channel();
         let roster = Roster::new(1, gone);
-        for event in [Event::Init, Event::InitApply(object("a")), Event::InitApply(object("b")), Event::InitDone] {
+        for event in
+            [Event::Init, Event::InitApply(object("a")), Event::InitApply(object("b")), Event::InitDone]
+        {
             assert!(!roster.is_complete());
             roster.hear(0, &event);
         }

@@ -203,10 +203,18 @@ async fn work(
     let mut parts = JoinSet::new();
     let elected = CancellationToken::new();
     let electing = tokio::spawn(election.run(elected.clone()));
-    spawn(&mut parts, context, &others, "finding each Redis", |context| async move { sites::follow(&context).await });
+    spawn(&mut parts, context, &others, "finding each Redis", |context| async move {
+        sites::follow(&context).await
+    });
     spawn(&mut parts, context, &others, "leading", |context| async move { lead(&context).await });
     let Channels { told, lost_tasks, lost_queues } = channels;
-    spawn(&mut parts, context, &others, "hearing of Redis", |context| async move { hear(&context, told).await });
+    spawn(
+        &mut parts,
+        context,
+        &others,
+        "hearing of Redis",
+        |context| async move { hear(&context, told).await },
+    );
     spawn(&mut parts, context, &others, "taking out what is gone", |context| async move {
         tokio::join!(take_out(&context, lost_tasks), say_farewell(&context, lost_queues));
     });

@@ -81,7 +81,12 @@ pub(super) struct Parts {
 
 impl Site {
     /// Begins to use a Redis.
-    pub(super) fn start(key: SiteKey, url: Arc<SecretString>, endpoint: Endpoint, around: Around) -> Arc<Self> {
+    pub(super) fn start(
+        key: SiteKey,
+        url: Arc<SecretString>,
+        endpoint: Endpoint,
+        around: Around,
+    ) -> Arc<Self> {
         let site = Arc::new(Self {
             key,
             url,
@@ -154,7 +159,8 @@ impl Site {
         }
         let scheduler = self.scheduler(broker.clone(), &around);
         let keepers = Keepers::new(broker.clone(), around.owner.clone(), |_, _| {});
-        let parts = Parts { broker: broker.clone(), scheduler: scheduler.clone(), keepers: Mutex::new(keepers) };
+        let parts =
+            Parts { broker: broker.clone(), scheduler: scheduler.clone(), keepers: Mutex::new(keepers) };
         if self.parts.set(parts).is_err() {
             return;
         }
@@ -204,15 +210,15 @@ impl Site {
     async fn look(&self, broker: &Broker, around: &Around) {
         let mut silent_since = None;
         loop {
-            match timeout(PATIENCE, broker.facts()).await {
+            // Who may not ask for facts gets empty ones; whoever is refused altogether is refused this too.
+            let asked = async {
+                broker.ping().await?;
+                broker.facts().await
+            };
+            match timeout(PATIENCE, asked).await {
                 Ok(Ok(facts)) => {
-                    let before = {
-                        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
-                        std::mem::replace(&mut *run, facts.run_id.clone())
-                    };
-                    let is_another = !before.is_empty() && before != facts.run_id;
                     // Nobody knows what it held on to.
-                    if silent_since.take().is_some() || is_another {
+                    if silent_since.take().is_some() | self.is_another(facts.run_id) {
                         self.tell(around, News::Returned(self.key.clone()));
                     }
                     if self.set_trouble(None) {
@@ -224,7 +230,11 @@ impl Site {
                     let since = *silent_since.get_or_insert_with(Instant::now);
                     let what = match failed {
                         Ok(Err(error)) => Refusal::from(&error),
-                        _ => Refusal::passing("RedisUnreachable", "Redis does not answer", "it is asked again by itself"),
+                        _ => Refusal::passing(
+                            "RedisUnreachable",
+                            "Redis does not answer",
+                            "it is asked again by itself",
+                        ),
                     };
                     if since.elapsed() >= PATIENCE && self.set_trouble(Some(what.clone())) {
                         tracing::warn!(redis.address = %self.endpoint, reason = what.reason, "{}", what.message);
@@ -234,6 +244,17 @@ impl Site {
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// Notes which run of Redis it is; answers whether that is another than before.
+    fn is_another(&self, run: String) -> bool {
+        if run.is_empty() {
+            return false;
+        }
+        let mut known = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_another = !known.is_empty() && *known != run;
+        *known = run;
+        is_another
     }
 
     /// Notes what is wrong; answers whether that is new.

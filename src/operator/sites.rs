@@ -131,7 +131,9 @@ async fn look(context: &Context) {
     };
     for queue in &queues {
         let uid = queue.uid().unwrap_or_default();
-        let key = |site: &Result<Arc<Site>, Refusal>| site.as_ref().map(|site| site.key.clone()).map_err(Clone::clone);
+        let key = |site: &Result<Arc<Site>, Refusal>| {
+            site.as_ref().map(|site| site.key.clone()).map_err(Clone::clone)
+        };
         if before.get(&uid).map(key) != of.get(&uid).map(key) {
             context.wake_queue(&ObjectName::of(&**queue));
         }
@@ -169,8 +171,7 @@ async fn find(context: &Context, queue: &TaskQueue) -> (Option<Place>, Result<Ar
         let url = shared(context, &namespace);
         return (None, url.and_then(|url| open(context, &url, false)));
     };
-    let place =
-        Place { namespace, name: redis.secret_ref.name.clone(), key: redis.secret_ref.key.clone() };
+    let place = Place { namespace, name: redis.secret_ref.name.clone(), key: redis.secret_ref.key.clone() };
     let known = context.sites.last_of(&queue.uid().unwrap_or_default()).ok();
     let is_refused = known.as_ref().and_then(|site| site.trouble()).is_some_and(|trouble| trouble.needs_edit);
     let url = context.secrets.url(&place, is_refused).await;

@@ -58,7 +58,9 @@ impl WatchState {
 fn explain(what: &str, error: &watcher::Error) -> String {
     let is_missing = |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 404);
     let missing = match error {
-        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => is_missing(error),
+        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
+            is_missing(error)
+        }
         _ => false,
     };
     match missing {

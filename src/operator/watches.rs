@@ -50,34 +50,21 @@ impl Watches {
         let (deployments, deployments_in) = store();
         let (wake_tasks, woken_tasks) = unbounded_channel();
         let (wake_queues, woken_queues) = unbounded_channel();
-        let hear = {
-            let roster = Arc::clone(roster);
-            move |event: &Event<Seen<CronTask>>| roster.hear(number, event)
-        };
         let of_tasks = watched(
             "CronTasks",
             api(client, namespace.as_deref()),
             Config::default(),
             tasks_in,
             Arc::clone(&states[0]),
-            hear,
+            to_roster(roster, number),
         );
-        let hear = {
-            let gone = gone.clone();
-            move |event: &Event<Seen<TaskQueue>>| {
-                if let Event::Delete(queue) = event {
-                    // Nobody listens any more only when all ends.
-                    let _ = gone.send((queue.uid().unwrap_or_default(), ObjectName::of(queue)));
-                }
-            }
-        };
         let of_queues = watched(
             "TaskQueues",
             api(client, namespace.as_deref()),
             Config::default(),
             queues_in,
             Arc::clone(&states[1]),
-            hear,
+            to_farewell(gone.clone()),
         );
         let of_deployments = watched(
             "Deployments",
@@ -100,15 +87,21 @@ impl Watches {
     }
 
     /// Looks at objects until the token is cancelled; what is being looked at then is finished.
-    pub(super) fn spawn(self, context: &Arc<Context>, stop: &CancellationToken, parts: &mut JoinSet<&'static str>) {
+    pub(super) fn spawn(
+        self,
+        context: &Arc<Context>,
+        stop: &CancellationToken,
+        parts: &mut JoinSet<&'static str>,
+    ) {
         let policy = |seen: Arc<Seen<CronTask>>, error: &Box<kube::Error>, context: Arc<Context>| {
             failed(&*seen, error);
             cron_task::retry(&seen, &context)
         };
-        let tasks = self
-            .tasks
-            .graceful_shutdown_on(stop.clone().cancelled_owned())
-            .run(cron_task::reconcile, policy, Arc::clone(context));
+        let tasks = self.tasks.graceful_shutdown_on(stop.clone().cancelled_owned()).run(
+            cron_task::reconcile,
+            policy,
+            Arc::clone(context),
+        );
         parts.spawn(async move {
             tasks.for_each(|_| ready(())).await;
             "looking at CronTasks"
@@ -117,14 +110,31 @@ impl Watches {
             failed(&*seen, error);
             task_queue::retry(&seen, &context)
         };
-        let queues = self
-            .queues
-            .graceful_shutdown_on(stop.clone().cancelled_owned())
-            .run(task_queue::reconcile, policy, Arc::clone(context));
+        let queues = self.queues.graceful_shutdown_on(stop.clone().cancelled_owned()).run(
+            task_queue::reconcile,
+            policy,
+            Arc::clone(context),
+        );
         parts.spawn(async move {
             queues.for_each(|_| ready(())).await;
             "looking at TaskQueues"
         });
+    }
+}
+
+fn to_roster(roster: &Arc<Roster>, number: usize) -> impl Fn(&Event<Seen<CronTask>>) + Send + 'static {
+    let roster = Arc::clone(roster);
+    move |event| roster.hear(number, event)
+}
+
+fn to_farewell(
+    gone: UnboundedSender<(String, ObjectName)>,
+) -> impl Fn(&Event<Seen<TaskQueue>>) + Send + 'static {
+    move |event| {
+        if let Event::Delete(queue) = event {
+            // Nobody listens any more only when all ends.
+            let _ = gone.send((queue.uid().unwrap_or_default(), ObjectName::of(queue)));
+        }
     }
 }
 

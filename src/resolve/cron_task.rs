@@ -8,7 +8,8 @@ use super::nearest::nearest;
 use super::task_queue::ServedQueue;
 use crate::crd::{self, CatchUpPolicy, ConcurrencyPolicy, CronTaskSpec};
 use crate::schedule::{
-    CatchUp, Concurrency, ENTRY_FORMAT, Entry, Gap, Overlap, Revision, Template, Timing, TimingError, TimingSource,
+    CatchUp, Concurrency, ENTRY_FORMAT, Entry, Gap, Overlap, Revision, Template, Timing, TimingError,
+    TimingSource,
 };
 use crate::task::QueueName;
 
@@ -93,7 +94,8 @@ pub fn find_queue<'a>(
 ) -> Result<&'a QueueName, Flaw> {
     let wanted = &spec.queue_ref;
     let missing = |field: &str, message: String, name: &str, known: Vec<String>| {
-        let meant = nearest(name, known.iter().map(String::as_str)).map(|name| format!(", did you mean {name}?"));
+        let meant =
+            nearest(name, known.iter().map(String::as_str)).map(|name| format!(", did you mean {name}?"));
         let message = message + &meant.unwrap_or_default();
         let allowed = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
         Flaw::new(format!("spec.queueRef.{field}"), FlawKind::MissingReference, message).allowing(allowed)
@@ -107,7 +109,8 @@ pub fn find_queue<'a>(
         return Err(missing("name", message, &wanted.name, known));
     };
     if !is_own && !found.allowed_namespaces.iter().any(|allowed| allowed == namespace) {
-        let message = format!("TaskQueue {}/{} does not allow namespace {namespace}", found.namespace, found.name);
+        let message =
+            format!("TaskQueue {}/{} does not allow namespace {namespace}", found.namespace, found.name);
         let flaw = Flaw::new("spec.queueRef.namespace", FlawKind::NotAllowed, message);
         return Err(flaw.allowing(format!("a TaskQueue that has {namespace} in its allowedNamespaces")));
     }

@@ -91,9 +91,8 @@ impl Scheduler {
     /// # Errors
     /// [`BrokerError::Command`]; safe to repeat.
     pub async fn sweep(&self, cluster: &str, keep: &HashSet<(String, String)>) -> Result<usize, BrokerError> {
-        let is_kept = |queue: &QueueName, stored: &StoredEntry| {
-            keep.contains(&(queue.to_string(), stored.uid.clone()))
-        };
+        let is_kept =
+            |queue: &QueueName, stored: &StoredEntry| keep.contains(&(queue.to_string(), stored.uid.clone()));
         self.sweep_unless(cluster, is_kept).await
     }
 

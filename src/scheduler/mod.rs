@@ -62,7 +62,8 @@ impl Scheduler {
     /// A scheduler on a Redis; `replica` names this run of this process.
     #[must_use]
     pub fn new(broker: Broker, replica: Owner) -> Self {
-        let (book, on_tick, is_living) = (Arc::default(), Arc::new(|_: &Tick| {}), Arc::new(|_: &Entry| true));
+        let (book, on_tick, is_living) =
+            (Arc::default(), Arc::new(|_: &Tick| {}), Arc::new(|_: &Entry| true));
         Self { broker, replica, book, on_tick, is_living }
     }
 

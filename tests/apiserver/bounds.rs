@@ -34,7 +34,10 @@ async fn a_queue_that_another_cluster_has_is_refused_until_that_lets_go() {
     other.apply(&queue(""));
     other.apply(&task("often", "@every 1s", ""));
     let said = other.refused("taskqueue", "main", "QueueClaimed").await;
-    assert!(said.contains(&format!("cluster cluster-{}", field.namespace)) && said.contains("another redisName"), "{said}");
+    assert!(
+        said.contains(&format!("cluster cluster-{}", field.namespace)) && said.contains("another redisName"),
+        "{said}"
+    );
     let waits = other.refused("crontask", "often", "TaskQueueNotReady").await;
     assert!(waits.contains("QueueClaimed") || waits.contains("belongs to"), "{waits}");
     assert_eq!(field.entries("default"), Vec::<String>::new(), "nothing of it stands there");
@@ -49,7 +52,8 @@ async fn a_shared_redis_is_for_the_namespaces_that_are_listed_and_names_queues_a
     let url = field.redis.plain_url();
     let shared = ["--shared-redis-url", url.as_str(), "--shared-redis-namespace", field.namespace.as_str()];
     let other = Field::new();
-    let _operator = field.operator("a", &[&shared[..], &["--watch-namespace", &other.namespace]].concat()).await;
+    let _operator =
+        field.operator("a", &[&shared[..], &["--watch-namespace", &other.namespace]].concat()).await;
     let without = |text: String| text.replace("  redis: {secretRef: {name: redis}}\n", "");
     field.apply(&without(queue("")));
     other.apply(&without(queue("")));
@@ -97,9 +101,9 @@ async fn under_delete_nothing_of_a_queue_is_left_and_under_drain_its_tasks_are_w
     until(LIMIT, "there are tasks", async || field.cli(&["LLEN", "asynq:{default}:pending"]) != "0").await;
     field.delete("taskqueue", "main");
     until(LIMIT, "it says what it waits for", async || {
-        field.condition("taskqueue", "main", "Ready").is_some_and(|(_, reason, said)| {
-            reason == "Ending" && said.contains("still to be finished")
-        })
+        field
+            .condition("taskqueue", "main", "Ready")
+            .is_some_and(|(_, reason, said)| reason == "Ending" && said.contains("still to be finished"))
     })
     .await;
     until(LIMIT, "no schedule adds to them", async || field.entries("default").is_empty()).await;
@@ -112,7 +116,10 @@ async fn a_namespace_goes_while_redis_is_away_and_its_queues_are_deleted_when_it
     let (field, doomed) = (Field::new(), Field::new());
     let _operator = field.operator("a", &["--watch-namespace", &doomed.namespace]).await;
     doomed.apply(&ending("Delete"));
-    doomed.apply(&named_queue("kept", "deletionPolicy: Drain").replace("name: default", "name: default, redisName: kept"));
+    doomed.apply(
+        &named_queue("kept", "deletionPolicy: Drain")
+            .replace("name: default", "name: default, redisName: kept"),
+    );
     doomed.apply(&task("often", "@every 1s", ""));
     doomed.ready("crontask", "often").await;
     doomed.ready("taskqueue", "kept").await;

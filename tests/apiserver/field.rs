@@ -57,7 +57,12 @@ impl Field {
     pub(crate) async fn operator_on(&self, identity: &str, kubeconfig: &Path, flags: &[&str]) -> Replica {
         let probes = free_address().await;
         let mut command = Command::new(env!("CARGO_BIN_EXE_cronmill"));
-        command.arg("operator").args(["--watch-namespace", &self.namespace, "--lease-namespace", &self.namespace]);
+        command.arg("operator").args([
+            "--watch-namespace",
+            &self.namespace,
+            "--lease-namespace",
+            &self.namespace,
+        ]);
         command.args(["--cluster-id", &format!("cluster-{}", self.namespace), "--identity", identity]);
         command.args(["--worker-image", "cronmill:test", "--listen", &probes.to_string()]);
         command.args(flags).env("KUBECONFIG", kubeconfig);
@@ -77,25 +82,34 @@ impl Field {
     }
 
     /// A condition of an object: its status and reason, and what it says.
-    pub(crate) fn condition(&self, kind: &str, name: &str, condition: &str) -> Option<(String, String, String)> {
+    pub(crate) fn condition(
+        &self,
+        kind: &str,
+        name: &str,
+        condition: &str,
+    ) -> Option<(String, String, String)> {
         let object = self.get(kind, name);
-        let found = object["status"]["conditions"].as_array()?.iter().find(|found| found["type"] == condition)?.clone();
+        let found = object["status"]["conditions"]
+            .as_array()?
+            .iter()
+            .find(|found| found["type"] == condition)?
+            .clone();
         let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
         Some((text("status"), text("reason"), text("message")))
     }
 
     /// Waits until an object is Ready.
     pub(crate) async fn ready(&self, kind: &str, name: &str) {
-        let is_ready = async || {
-            self.condition(kind, name, "Ready").is_some_and(|(status, _, _)| status == "True")
-        };
+        let is_ready =
+            async || self.condition(kind, name, "Ready").is_some_and(|(status, _, _)| status == "True");
         until(LIMIT, &format!("{kind} {name} is ready"), is_ready).await;
     }
 
     /// Waits until an object is not Ready for that reason, and returns what it says.
     pub(crate) async fn refused(&self, kind: &str, name: &str, reason: &str) -> String {
         let is_refused = async || {
-            self.condition(kind, name, "Ready").is_some_and(|(status, why, _)| status == "False" && why == reason)
+            self.condition(kind, name, "Ready")
+                .is_some_and(|(status, why, _)| status == "False" && why == reason)
         };
         let shown = || self.condition(kind, name, "Ready");
         until(LIMIT, &format!("{kind} {name} is refused as {reason}, last {:?}", shown()), is_refused).await;

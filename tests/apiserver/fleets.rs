@@ -37,20 +37,25 @@ async fn kubectl_scale_fixes_the_number_and_removing_it_gives_it_back() {
     field.api.kubectl(&["scale", "-n", &field.namespace, "taskqueue/main", "--replicas=2"]);
     until(LIMIT, "there are two", async || replicas(&field) == Some(2)).await;
     until(LIMIT, "it is told", async || {
-        field.condition("taskqueue", "main", "Scaling").is_some_and(|(status, reason, _)| {
-            status == "False" && reason == "FixedReplicas"
-        })
+        field
+            .condition("taskqueue", "main", "Scaling")
+            .is_some_and(|(status, reason, _)| status == "False" && reason == "FixedReplicas")
     })
     .await;
     until(LIMIT, "the scale is shown", async || {
-        let path = format!("/apis/cronmill.dev/v1alpha1/namespaces/{}/taskqueues/main/scale", field.namespace);
-        let scale: serde_json::Value = serde_json::from_str(&field.api.kubectl(&["get", "--raw", &path])).unwrap();
+        let path =
+            format!("/apis/cronmill.dev/v1alpha1/namespaces/{}/taskqueues/main/scale", field.namespace);
+        let scale: serde_json::Value =
+            serde_json::from_str(&field.api.kubectl(&["get", "--raw", &path])).unwrap();
         scale["status"]["replicas"] == 2 && scale["status"]["selector"] == "cronmill.dev/task-queue=main"
     })
     .await;
     let remove = r#"[{"op": "remove", "path": "/spec/workers/replicas"}]"#;
     field.api.kubectl(&["patch", "-n", &field.namespace, "taskqueue/main", "--type=json", "-p", remove]);
-    until(LIMIT + Duration::from_secs(60), "the number follows the work", async || replicas(&field) == Some(0)).await;
+    until(LIMIT + Duration::from_secs(60), "the number follows the work", async || {
+        replicas(&field) == Some(0)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -70,7 +75,9 @@ async fn refreshes_of_status_keep_to_their_budget_however_many_ticks_there_are()
     until(LIMIT, "all were refreshed", async || {
         let list = field.api.kubectl(&["get", "-n", &field.namespace, "crontasks", "-o", "json"]);
         let list: serde_json::Value = serde_json::from_str(&list).unwrap();
-        list["items"].as_array().is_some_and(|items| items.iter().all(|item| item["status"]["observedAt"].is_string()))
+        list["items"]
+            .as_array()
+            .is_some_and(|items| items.iter().all(|item| item["status"]["observedAt"].is_string()))
     })
     .await;
 }

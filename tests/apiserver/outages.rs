@@ -105,9 +105,10 @@ async fn a_schedule_deleted_while_redis_is_away_never_fires_again() {
     })
     .await;
     let ids = field.cli(&["LRANGE", "asynq:{default}:pending", "0", "-1"]);
-    let late = ids.lines().filter_map(|id| id.rsplit_once('-')).filter(|(uid, tick)| {
-        *uid == gone && tick.parse::<i64>().is_ok_and(|tick| tick > deleted + 1)
-    });
+    let late = ids
+        .lines()
+        .filter_map(|id| id.rsplit_once('-'))
+        .filter(|(uid, tick)| *uid == gone && tick.parse::<i64>().is_ok_and(|tick| tick > deleted + 1));
     assert_eq!(late.collect::<Vec<_>>(), Vec::new());
 }
 
@@ -118,13 +119,18 @@ async fn without_definitions_it_waits_and_says_so_and_a_restarted_api_server_end
     let mut operator = field.operator("a", &[]).await;
     until(LIMIT, "the probe says what is missing", async || {
         operator.probe("/readyz").await.is_some_and(|(code, said)| {
-            code == 503 && said.contains("CronTasks cannot be read") && said.contains("install the definitions")
+            code == 503
+                && said.contains("CronTasks cannot be read")
+                && said.contains("install the definitions")
         })
     })
     .await;
     assert_eq!(operator.probe("/livez").await.map(|(code, _)| code), Some(200));
     api.install_definitions();
-    until(LIMIT, "it is ready", async || operator.probe("/readyz").await.is_some_and(|(code, _)| code == 200)).await;
+    until(LIMIT, "it is ready", async || {
+        operator.probe("/readyz").await.is_some_and(|(code, _)| code == 200)
+    })
+    .await;
     field.apply(&queue(""));
     field.apply(&task("often", "@every 1s", ""));
     field.ready("crontask", "often").await;

@@ -23,7 +23,9 @@ async fn objects_are_put_into_force_fired_scaled_and_told_about_and_go_without_a
 
     // Workers: a Deployment that began with none, scaled through /scale alone.
     until(LIMIT, "there is to be a worker", async || {
-        field.get("deployment", "main-worker")["spec"]["replicas"].as_u64().is_some_and(|replicas| replicas >= 1)
+        field.get("deployment", "main-worker")["spec"]["replicas"]
+            .as_u64()
+            .is_some_and(|replicas| replicas >= 1)
     })
     .await;
     let deployment = field.get("deployment", "main-worker");
@@ -59,7 +61,13 @@ async fn objects_are_put_into_force_fired_scaled_and_told_about_and_go_without_a
     until(LIMIT, "the entry is gone", async || field.entries("default").is_empty()).await;
     assert_eq!(field.cli(&["EXISTS", "cronmill:{default}:claim"]), "1");
     field.delete("taskqueue", "main");
-    until(LIMIT, "the claim is given back", async || field.cli(&["EXISTS", "cronmill:{default}:claim"]) == "0").await;
+    until(LIMIT, "the claim is given back", async || {
+        field.cli(&["EXISTS", "cronmill:{default}:claim"]) == "0"
+    })
+    .await;
     until(LIMIT, "the workers go", async || field.get("deployment", "main-worker").is_null()).await;
-    assert!(field.cli(&["LLEN", "asynq:{default}:pending"]).parse::<u64>().unwrap() > 0, "Retain keeps the tasks");
+    assert!(
+        field.cli(&["LLEN", "asynq:{default}:pending"]).parse::<u64>().unwrap() > 0,
+        "Retain keeps the tasks"
+    );
 }

@@ -35,7 +35,10 @@ fn wrong(
 }
 
 fn on_secret(name: &str, secret: &str) -> String {
-    named_queue(name, "").replace("{name: redis}", &format!("{{name: {secret}}}")).replace("name: default", "name: default, redisName: q-NAME").replace("NAME", name)
+    named_queue(name, "")
+        .replace("{name: redis}", &format!("{{name: {secret}}}"))
+        .replace("name: default", "name: default, redisName: q-NAME")
+        .replace("NAME", name)
 }
 
 fn secret(name: &str, url: &str) -> String {
@@ -57,7 +60,9 @@ fn templated(containers: &str) -> String {
 fn cases(field: &Field) -> Vec<Wrong> {
     let url = field.redis.plain_url();
     let settings = |key: &str| {
-        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: settings}}\ndata: {{{key}: '{{\"a\":1}}'}}\n")
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: settings}}\ndata: {{{key}: '{{\"a\":1}}'}}\n"
+        )
     };
     vec![
         wrong(
@@ -103,7 +108,10 @@ fn cases(field: &Field) -> Vec<Wrong> {
         wrong(
             "crontask",
             "both",
-            task("both", "@hourly", "").replace("type: hello", "type: hello, payload: 1, payloadFrom: {configMapKeyRef: {name: a, key: b}}"),
+            task("both", "@hourly", "").replace(
+                "type: hello",
+                "type: hello, payload: 1, payloadFrom: {configMapKeyRef: {name: a, key: b}}",
+            ),
             "InvalidValue",
             &["a payload and a payloadFrom", "remove one"],
             Mend::Apply(task("both", "@hourly", "").replace("type: hello", "type: hello, payload: 1")),
@@ -143,13 +151,19 @@ fn cases(field: &Field) -> Vec<Wrong> {
         wrong(
             "taskqueue",
             "refusedpod",
-            named_queue("refusedpod", "workers: {template: {spec: {containers: [{name: worker}], restartPolicy: Never}}}")
-                .replace("name: default", "name: default, redisName: q-refusedpod"),
+            named_queue(
+                "refusedpod",
+                "workers: {template: {spec: {containers: [{name: worker}], restartPolicy: Never}}}",
+            )
+            .replace("name: default", "name: default, redisName: q-refusedpod"),
             "TemplateRefused",
             &["the API server refuses", "correct spec.workers.template"],
             Mend::Apply(
-                named_queue("refusedpod", "workers: {template: {spec: {containers: [{name: worker, image: a}]}}}")
-                    .replace("name: default", "name: default, redisName: q-refusedpod"),
+                named_queue(
+                    "refusedpod",
+                    "workers: {template: {spec: {containers: [{name: worker, image: a}]}}}",
+                )
+                .replace("name: default", "name: default, redisName: q-refusedpod"),
             ),
         ),
         wrong(
@@ -158,7 +172,8 @@ fn cases(field: &Field) -> Vec<Wrong> {
             format!(
                 "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: unrelated}}\n---\napiVersion: v1\nkind: Secret\nmetadata: \
                  {{name: nameless-worker-redis}}\nstringData: {{mine: x}}\n---\n{}",
-                named_queue("nameless", "workers: {}").replace("name: default", "name: default, redisName: q-nameless")
+                named_queue("nameless", "workers: {}")
+                    .replace("name: default", "name: default, redisName: q-nameless")
             ),
             "NameTaken",
             &["Secret nameless-worker-redis exists", "rename or delete it"],
@@ -190,7 +205,11 @@ async fn what_is_wrong_says_so_disturbs_nothing_else_and_heals_by_itself() {
     let so_far = fired();
     until(LIMIT, "the good one fires on", async || fired() >= so_far + 2).await;
     assert_eq!(field.get("crontask", "good")["status"]["conditions"], before);
-    assert!(operator.process.stderr().iter().all(|line| !line.contains("panicked")), "{:?}", operator.process.stderr());
+    assert!(
+        operator.process.stderr().iter().all(|line| !line.contains("panicked")),
+        "{:?}",
+        operator.process.stderr()
+    );
 
     for case in &cases {
         match &case.mended {
@@ -211,7 +230,8 @@ async fn an_image_that_cannot_be_pulled_is_told_with_its_reason() {
     field.apply(&queue("workers: {replicas: 1}"));
     field.ready("taskqueue", "main").await;
     let pod = || {
-        let words = ["get", "-n", &field.namespace, "pods", "-l", "cronmill.dev/task-queue=main", "-o", "name"];
+        let words =
+            ["get", "-n", &field.namespace, "pods", "-l", "cronmill.dev/task-queue=main", "-o", "name"];
         field.api.kubectl(&words).trim().to_owned()
     };
     until(LIMIT, "there is a pod", async || !pod().is_empty()).await;
@@ -219,15 +239,29 @@ async fn an_image_that_cannot_be_pulled_is_told_with_its_reason() {
     let patch = r#"{"status": {"containerStatuses": [{"name": "worker", "image": "i", "imageID": "", "ready": false,
         "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such host"}}}]}}"#;
     let (name, namespace) = (pod(), field.namespace.as_str());
-    field.api.kubectl(&["patch", "-n", namespace, &name, "--subresource=status", "--type=merge", "-p", patch]);
+    field.api.kubectl(&[
+        "patch",
+        "-n",
+        namespace,
+        &name,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        patch,
+    ]);
     let told = async || {
         field.condition("taskqueue", "main", "WorkersHealthy").is_some_and(|(status, reason, message)| {
-            status == "False" && reason == "ImagePullBackOff" && message.contains("no such host")
+            status == "False"
+                && reason == "ImagePullBackOff"
+                && message.contains("no such host")
                 && message.contains("correct the image")
         })
     };
     until(LIMIT, "it is told", told).await;
-    assert_eq!(field.condition("taskqueue", "main", "Ready").map(|(status, _, _)| status).as_deref(), Some("True"));
+    assert_eq!(
+        field.condition("taskqueue", "main", "Ready").map(|(status, _, _)| status).as_deref(),
+        Some("True")
+    );
 }
 
 #[tokio::test]
@@ -253,7 +287,8 @@ async fn a_rotated_secret_is_noticed_and_its_url_is_shown_nowhere() {
     field.apply(&queue("workers: {}"));
     field.apply(&task("often", "@every 1s", ""));
     field.ready("crontask", "often").await;
-    let copied = || field.get("secret", "main-worker-redis")["data"]["url"].as_str().unwrap_or_default().to_owned();
+    let copied =
+        || field.get("secret", "main-worker-redis")["data"]["url"].as_str().unwrap_or_default().to_owned();
     let before = copied();
     assert!(!before.is_empty());
 
@@ -300,7 +335,9 @@ async fn a_payload_from_a_config_map_is_taken_as_it_is_and_followed() {
     let _operator = field.operator("a", &[]).await;
     field.apply(&queue(""));
     let settings = |text: &str| {
-        field.apply(&format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: settings}}\ndata: {{body: '{text}'}}\n"));
+        field.apply(&format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: settings}}\ndata: {{body: '{text}'}}\n"
+        ));
     };
     settings("one ");
     field.apply(&with_payload("body"));
@@ -308,7 +345,8 @@ async fn a_payload_from_a_config_map_is_taken_as_it_is_and_followed() {
     let uid = field.entries("default").pop().unwrap();
     let payload = || {
         let body = field.cli(&["HGET", &format!("cronmill:{{default}}:entry:{uid}"), "body"]);
-        serde_json::from_str::<serde_json::Value>(&body).unwrap_or_default()["template"]["payload"]["text"].clone()
+        serde_json::from_str::<serde_json::Value>(&body).unwrap_or_default()["template"]["payload"]["text"]
+            .clone()
     };
     assert_eq!(payload(), "one ");
     settings("two");

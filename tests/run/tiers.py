@@ -140,6 +140,7 @@ OWN = (
 )
 
 SETTINGS = {
+    "apiserver": Target(needs=(*REDIS, *CONTROL_PLANE), limit_s=2400),
     "bench": Target(needs=(*REDIS, "go")),
     "cli": Target(needs=(*REDIS, "openssl")),
     "dev": Target(needs=(*REDIS, "ps")),

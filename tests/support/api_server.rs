@@ -96,7 +96,8 @@ impl ApiServer {
 
     /// An object as JSON, or null when it is not there.
     pub fn get(&self, namespace: &str, kind: &str, name: &str) -> Value {
-        let words = ["get", "-n", namespace, kind, name, "-o", "json", "--ignore-not-found", "--show-managed-fields"];
+        let words =
+            ["get", "-n", namespace, kind, name, "-o", "json", "--ignore-not-found", "--show-managed-fields"];
         match self.try_kubectl(&words, "") {
             Ok(text) => serde_json::from_str(&text).unwrap_or(Value::Null),
             Err(_) => Value::Null,

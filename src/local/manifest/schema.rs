@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::error::{Fault, FaultKind};
 use super::path::FieldPath;
-use crate::resolve::nearest;
 use crate::crd;
+use crate::resolve::nearest;
 
 /// Most characters of a refused value that a message shows.
 const SHOWN_MAX: usize = 60;

@@ -44,7 +44,9 @@ pub(super) async fn reconcile(
     let namespace = seen.namespace().unwrap_or_default();
     // Before all is told, a TaskQueue that is not known may be there all the same.
     if !context.roster.is_complete()
-        || !context.scope(&namespace).is_some_and(|scope| scope.states[..2].iter().all(|state| state.is_listed()))
+        || !context
+            .scope(&namespace)
+            .is_some_and(|scope| scope.states[..2].iter().all(|state| state.is_listed()))
     {
         return Ok(Action::requeue(TOO_EARLY));
     }

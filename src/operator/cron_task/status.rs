@@ -47,7 +47,10 @@ pub(super) async fn write(
 }
 
 /// Tells of an object that this version cannot read.
-pub(super) async fn write_unreadable(context: &Context, invalid: &InvalidObject) -> Result<(), Box<kube::Error>> {
+pub(super) async fn write_unreadable(
+    context: &Context,
+    invalid: &InvalidObject,
+) -> Result<(), Box<kube::Error>> {
     let what = format!("this version of cronmill cannot read the object: {}", invalid.error);
     let refusal = Refusal::edit("Unreadable", what, "correct it, or upgrade the operator");
     let generation = invalid.metadata.generation;

@@ -79,7 +79,10 @@ fn queue(
     };
     let found = context.queue(&wanted).filter(|queue| queue.metadata.deletion_timestamp.is_none());
     let is_ending = context.queue(&wanted).is_some_and(|queue| queue.metadata.deletion_timestamp.is_some());
-    if found.is_none() && !is_ending && scope.queues.get(&ObjectRef::new(&wanted.name).within(&wanted.namespace)).is_some() {
+    if found.is_none()
+        && !is_ending
+        && scope.queues.get(&ObjectRef::new(&wanted.name).within(&wanted.namespace)).is_some()
+    {
         return Err(not_ready(&wanted, "this version of the operator cannot read it"));
     }
     let plan = match &found {
@@ -93,8 +96,15 @@ fn queue(
         allowed_namespaces: &found.spec.allowed_namespaces,
     });
     let names = || {
-        let near = scope.queues.state().into_iter().filter(|queue| queue.namespace().as_ref() == Some(&wanted.namespace));
-        near.map(|queue| queue.name_any()).collect()
+        let near = scope
+            .queues
+            .state()
+            .into_iter()
+            .filter(|queue| queue.namespace().as_ref() == Some(&wanted.namespace));
+        // In the same order always: what is said changes only when it means something else.
+        let mut names: Vec<_> = near.map(|queue| queue.name_any()).collect();
+        names.sort();
+        names
     };
     let queue = resolve::find_queue(&name.namespace, &task.spec, view, names);
     let queue = queue.map_err(|flaw| Refusal::flaws(&[flaw]))?.clone();

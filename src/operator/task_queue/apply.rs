@@ -40,7 +40,9 @@ struct Applied {
 impl AppliedFleets {
     fn is_recent(&self, uid: &str, epoch: u64, hash: u64) -> bool {
         let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        applied.get(uid).is_some_and(|last| last.epoch == epoch && last.hash == hash && last.at.elapsed() < AGAIN)
+        applied
+            .get(uid)
+            .is_some_and(|last| last.epoch == epoch && last.hash == hash && last.at.elapsed() < AGAIN)
     }
 
     fn note(&self, uid: &str, epoch: u64, hash: u64) {
@@ -177,7 +179,8 @@ pub(super) async fn remove(context: &Context, queue: &TaskQueue) -> Result<(), R
         return Ok(());
     }
     let uid = queue.uid().unwrap_or_default();
-    delete_owned(&context.api::<Deployment>(&name.namespace), &uid, &build::deployment_name(&name.name)).await?;
+    delete_owned(&context.api::<Deployment>(&name.namespace), &uid, &build::deployment_name(&name.name))
+        .await?;
     delete_owned(&context.api::<Secret>(&name.namespace), &uid, &build::secret_name(&name.name)).await?;
     context.fleets.forget(&uid);
     Ok(())

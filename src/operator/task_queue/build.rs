@@ -231,7 +231,10 @@ mod tests {
         assert_eq!(pod["spec"]["nodeSelector"]["disk"], "ssd");
         assert_eq!(pod["spec"]["somethingNew"], json!({ "a": [1, null] }));
         assert_eq!(pod["spec"]["containers"][0], json!({ "name": "proxy", "image": "proxy:1" }));
-        assert_eq!((&pod["metadata"]["labels"]["team"], &pod["metadata"]["labels"][OBJECT_LABEL]), (&json!("shop"), &json!("main")));
+        assert_eq!(
+            (&pod["metadata"]["labels"]["team"], &pod["metadata"]["labels"][OBJECT_LABEL]),
+            (&json!("shop"), &json!("main"))
+        );
         let env = pod["spec"]["containers"][1]["env"].as_array().unwrap();
         let value = |name: &str| {
             let found: Vec<_> = env.iter().filter(|variable| variable["name"] == name).collect();
@@ -246,7 +249,11 @@ mod tests {
             value("CRONMILL_REDIS_URL")["valueFrom"]["secretKeyRef"],
             json!({ "name": "main-worker-redis", "key": "url" })
         );
-        assert_eq!(pod["spec"].get("terminationGracePeriodSeconds"), None, "nothing is added to a template of theirs");
+        assert_eq!(
+            pod["spec"].get("terminationGracePeriodSeconds"),
+            None,
+            "nothing is added to a template of theirs"
+        );
     }
 
     #[test]

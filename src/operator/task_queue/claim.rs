@@ -79,7 +79,10 @@ pub(super) async fn claim(
             }
             refused => {
                 for queue in taken {
-                    broker.yield_queue(queue, &who.cluster, &uid).await.map_err(|error| Refusal::from(&error))?;
+                    broker
+                        .yield_queue(queue, &who.cluster, &uid)
+                        .await
+                        .map_err(|error| Refusal::from(&error))?;
                 }
                 context.claims.forget(&uid);
                 return Err(refusal(queue, &who, refused));
@@ -102,7 +105,7 @@ fn claimant(context: &Context, uid: &str, name: &ObjectName) -> Claimant {
 }
 
 fn refusal(queue: &QueueName, who: &Claimant, claim: QueueClaim) -> Refusal {
-    let QueueClaim::Refused { holder, lapses } = claim else {
+    let QueueClaim::Refused { holder, .. } = claim else {
         let what = format!("queue {queue} in Redis is claimed in a way that this version does not know");
         return Refusal::edit("QueueClaimUnreadable", what, "upgrade the operator");
     };
@@ -115,9 +118,8 @@ fn refusal(queue: &QueueName, who: &Claimant, claim: QueueClaim) -> Refusal {
         "QueueClaimed",
         format!("queue {queue} in Redis belongs to {whose}"),
         format!(
-            "give the queue here another redisName, or delete that TaskQueue; without its operator the claim lapses after \
-             {minutes} min, now in {} s",
-            lapses.as_secs()
+            "give the queue here another redisName, or delete that TaskQueue; once its operator is gone for good, the \
+             claim lapses within {minutes} min"
         ),
     )
 }
@@ -133,7 +135,9 @@ pub(super) async fn put_queues(broker: &Broker, asks: &ObjectName, plan: &QueueP
                 let note = PauseNote { source, reason: paused.reason.clone(), actor, until: paused.until };
                 broker.pause(name, &note).await.map(drop).map_err(|error| Refusal::from(&error))?;
             }
-            None => broker.resume(name, Some(SOURCE)).await.map(drop).map_err(|error| Refusal::from(&error))?,
+            None => {
+                broker.resume(name, Some(SOURCE)).await.map(drop).map_err(|error| Refusal::from(&error))?
+            }
         }
     }
     Ok(())
@@ -143,7 +147,8 @@ pub(super) async fn put_queues(broker: &Broker, asks: &ObjectName, plan: &QueueP
 /// Redis lost what it held: then everything of that TaskQueue is put into force again.
 pub(in crate::operator) async fn keep_claims(context: &Context) {
     loop {
-        let held: Vec<_> = context.claims.lock().iter().map(|(uid, held)| (uid.clone(), held.clone())).collect();
+        let held: Vec<_> =
+            context.claims.lock().iter().map(|(uid, held)| (uid.clone(), held.clone())).collect();
         let signs: Vec<_> = held.iter().map(|(uid, held)| show(context, uid, held).boxed()).collect();
         stream::iter(signs).buffer_unordered(SIGNS_AT_ONCE).collect::<()>().await;
         sleep(SIGN).await;

@@ -5,6 +5,7 @@
 //! the operator's own and finished when Redis is back.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -32,8 +33,11 @@ use crate::task::QueueName;
 const FINALIZER: &str = "cronmill.dev/queues";
 /// Field manager of the finalizer, and of nothing else.
 const FINISHER: &str = "cronmill-finalizer";
-/// How long an object waits for its end at most, when that is held up.
-const WORK_LIMIT: Duration = Duration::from_secs(20);
+/// How long an object waits for its end, when that is held up. With one more try, and what the API server takes to
+/// look at a namespace again, a namespace is gone within half a minute.
+const WORK_LIMIT: Duration = Duration::from_secs(12);
+/// How long one try may take.
+const TRY_LIMIT: Duration = Duration::from_secs(3);
 /// How soon the end is gone on with.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The Secret in which is left what could not be finished.
@@ -102,8 +106,8 @@ pub(super) async fn finish(context: &Context, queue: &TaskQueue) -> Result<Actio
     let ended = match queue.spec.deletion_policy {
         DeletionPolicy::Retain => Ok(None),
         DeletionPolicy::Drain if is_terminating(context, &name.namespace).await => Ok(None),
-        DeletionPolicy::Drain => drain(context, queue).await,
-        DeletionPolicy::Delete => delete(context, queue).await,
+        DeletionPolicy::Drain => within_limit(drain(context, queue)).await,
+        DeletionPolicy::Delete => within_limit(delete(context, queue)).await,
     };
     let waits = match ended {
         Ok(None) => None,
@@ -131,13 +135,25 @@ pub(super) async fn finish(context: &Context, queue: &TaskQueue) -> Result<Actio
     Ok(Action::await_change())
 }
 
+async fn within_limit(
+    part: impl Future<Output = Result<Option<String>, Refusal>>,
+) -> Result<Option<String>, Refusal> {
+    timeout(TRY_LIMIT, part).await.unwrap_or_else(|_| {
+        Err(Refusal::passing("RedisUnreachable", "Redis takes long to answer", "it is tried again by itself"))
+    })
+}
+
 /// Whether a namespace is on its way out; one that cannot be read is not held up.
 async fn is_terminating(context: &Context, namespace: &str) -> bool {
     let api: Api<Namespace> = Api::all(context.client.clone());
     match api.get_opt(namespace).await {
         Ok(found) => found.is_none_or(|found| found.metadata.deletion_timestamp.is_some()),
         Err(error) => {
-            tracing::warn!(namespace, "namespace {namespace} cannot be read: {}", causes::on_one_line(&error));
+            tracing::warn!(
+                namespace,
+                "namespace {namespace} cannot be read: {}",
+                causes::on_one_line(&error)
+            );
             true
         }
     }
@@ -157,7 +173,7 @@ async fn drain(context: &Context, queue: &TaskQueue) -> Result<Option<String>, R
         let one = parts.broker.queue_summary(name).await.map_err(|error| Refusal::from(&error))?;
         left += one.pending + one.active + one.scheduled + one.retry + one.aggregating;
     }
-    Ok((left > 0).then(|| format!("{left} tasks are still to be finished")))
+    Ok((left > 0).then(|| "tasks are still to be finished".to_owned()))
 }
 
 /// Deletes the queues with all they hold; answers what it waits for.
@@ -180,17 +196,16 @@ async fn remove(
     let swept = scheduler.sweep_unless(cluster, |queue, _| !queues.contains(queue)).await;
     swept.map_err(|error| Refusal::from(&error))?;
     for queue in queues {
-        let removal = broker.remove_queue(queue, true, |_| {}).await.map_err(|error| Refusal::from(&error))?;
+        let removal =
+            broker.remove_queue(queue, true, |_| {}).await.map_err(|error| Refusal::from(&error))?;
         match removal {
             QueueRemoval::Removed { .. } | QueueRemoval::Absent => {}
-            QueueRemoval::Active { tasks } => {
-                return Ok(Some(format!("workers run {tasks} tasks of queue {queue}")));
+            QueueRemoval::Active { .. } => return Ok(Some(format!("workers run tasks of queue {queue}"))),
+            QueueRemoval::Schedules { .. } => {
+                return Ok(Some(format!("schedules of others make tasks for queue {queue}")));
             }
-            QueueRemoval::Schedules { count } => {
-                return Ok(Some(format!("{count} schedules of others make tasks for queue {queue}")));
-            }
-            QueueRemoval::NotEmpty { tasks, .. } | QueueRemoval::Refilled { tasks } => {
-                return Ok(Some(format!("others fill queue {queue}; {tasks} tasks so far")));
+            QueueRemoval::NotEmpty { .. } | QueueRemoval::Refilled { .. } => {
+                return Ok(Some(format!("others fill queue {queue}")));
             }
         }
     }
@@ -201,8 +216,8 @@ async fn remove(
 /// by itself.
 pub(in crate::operator) async fn farewell(context: &Context, uid: &str, name: &ObjectName) {
     context.wake_tasks_of(name);
-    if let Err(refusal) = claim::give_back(context, uid).await {
-        tracing::info!(queue = %name, "the queues of TaskQueue {name} lapse by themselves: {}", refusal.message);
+    if !matches!(timeout(TRY_LIMIT, claim::give_back(context, uid)).await, Ok(Ok(()))) {
+        tracing::info!(queue = %name, "the claims of TaskQueue {name} could not be given back; they lapse by themselves");
         context.claims.forget(uid);
     }
     context.succeeded(uid);
@@ -243,7 +258,7 @@ async fn put_left(context: &Context, uid: &str, data: Value) -> Result<(), Box<k
 pub(in crate::operator) async fn finish_what_was_left(context: &Context) {
     loop {
         let api = context.api::<Secret>(&context.home);
-        let read = timeout(WORK_LIMIT, api.get_opt(LEFT)).await;
+        let read = timeout(LEFT_LOOK, api.get_opt(LEFT)).await;
         let data: BTreeMap<_, _> = match read {
             Ok(Ok(Some(secret))) => secret.data.unwrap_or_default(),
             _ => BTreeMap::new(),
@@ -255,8 +270,12 @@ pub(in crate::operator) async fn finish_what_was_left(context: &Context) {
                     Ok(()) => tracing::info!(uid, "deleted the queues of a TaskQueue that had gone before"),
                     Err(error) => tracing::debug!("cannot note that: {}", causes::on_one_line(&*error)),
                 },
-                Ok(Ok(Some(waits))) => tracing::debug!(uid, "queues of a TaskQueue that is gone wait: {waits}"),
-                Ok(Err(refusal)) => tracing::debug!(uid, "queues of a TaskQueue that is gone wait: {}", refusal.message),
+                Ok(Ok(Some(waits))) => {
+                    tracing::debug!(uid, "queues of a TaskQueue that is gone wait: {waits}")
+                }
+                Ok(Err(refusal)) => {
+                    tracing::debug!(uid, "queues of a TaskQueue that is gone wait: {}", refusal.message)
+                }
                 Err(_) => {}
             }
         }

@@ -60,7 +60,11 @@ pub(super) fn retry(seen: &Seen<TaskQueue>, context: &Context) -> Action {
     Action::requeue(backoff(context.failed(&seen.uid().unwrap_or_default())))
 }
 
-async fn step(seen: &Seen<TaskQueue>, context: &Context, tenure: &Tenure) -> Result<Action, Box<kube::Error>> {
+async fn step(
+    seen: &Seen<TaskQueue>,
+    context: &Context,
+    tenure: &Tenure,
+) -> Result<Action, Box<kube::Error>> {
     let queue = match &seen.0 {
         Ok(queue) => queue,
         Err(invalid) => {

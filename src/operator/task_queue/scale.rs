@@ -142,7 +142,8 @@ impl Fleet {
     ) -> Plan {
         self.run_time.learn(work.active, work.processed, elapsed);
         let now = broker.now();
-        let until = |tick: jiff::Timestamp| Duration::try_from(tick.duration_since(now)).unwrap_or(Duration::ZERO);
+        let until =
+            |tick: jiff::Timestamp| Duration::try_from(tick.duration_since(now)).unwrap_or(Duration::ZERO);
         let snapshot = Snapshot {
             active: work.active,
             pending: work.pending,

@@ -68,7 +68,8 @@ fn scaling(queue: &TaskQueue) -> Option<Wanted> {
     let workers = queue.spec.workers.as_ref()?;
     Some(match workers.replicas {
         Some(number) => {
-            let message = format!("spec.workers.replicas is {number}; remove it to have the number follow the work");
+            let message =
+                format!("spec.workers.replicas is {number}; remove it to have the number follow the work");
             Wanted::new(SCALING, false, "FixedReplicas", message)
         }
         None => Wanted::new(SCALING, true, "FollowsWork", "the number of workers follows the work"),
@@ -76,7 +77,10 @@ fn scaling(queue: &TaskQueue) -> Option<Wanted> {
 }
 
 /// Tells of an object that this version cannot read.
-pub(super) async fn write_unreadable(context: &Context, invalid: &InvalidObject) -> Result<(), Box<kube::Error>> {
+pub(super) async fn write_unreadable(
+    context: &Context,
+    invalid: &InvalidObject,
+) -> Result<(), Box<kube::Error>> {
     let what = format!("this version of cronmill cannot read the object: {}", invalid.error);
     let refusal = Refusal::edit("Unreadable", what, "correct it, or upgrade the operator");
     let generation = invalid.metadata.generation;
@@ -89,7 +93,11 @@ pub(super) async fn write_unreadable(context: &Context, invalid: &InvalidObject)
 }
 
 /// Tells how far the end of a TaskQueue is that is being deleted.
-pub(super) async fn write_ending(context: &Context, queue: &TaskQueue, message: &str) -> Result<(), Box<kube::Error>> {
+pub(super) async fn write_ending(
+    context: &Context,
+    queue: &TaskQueue,
+    message: &str,
+) -> Result<(), Box<kube::Error>> {
     let status = queue.status.clone().unwrap_or_default();
     let generation = queue.metadata.generation;
     let ending = Refusal::passing("Ending", message, "the object goes once that is done");
@@ -135,7 +143,12 @@ impl Observed {
     /// What was written last.
     pub(in crate::operator) fn written(queue: &TaskQueue) -> Self {
         let status = queue.status.clone().unwrap_or_default();
-        Self(TaskQueueStatus { observed_generation: None, conditions: Vec::new(), observed_at: None, ..status })
+        Self(TaskQueueStatus {
+            observed_generation: None,
+            conditions: Vec::new(),
+            observed_at: None,
+            ..status
+        })
     }
 }
 
@@ -160,7 +173,16 @@ pub(in crate::operator) async fn observe(
     let [pending, active, scheduled, retry, archived] = sum.map(|number| i64::try_from(number).ok());
     let wait = Some(Span::seconds(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).min(WAIT_MAX_S)));
     let workers = workers(context, queue);
-    let status = TaskQueueStatus { pending, active, scheduled, retry, archived, wait, workers, ..TaskQueueStatus::default() };
+    let status = TaskQueueStatus {
+        pending,
+        active,
+        scheduled,
+        retry,
+        archived,
+        wait,
+        workers,
+        ..TaskQueueStatus::default()
+    };
     Ok(Some(Observed(status)))
 }
 
@@ -176,7 +198,10 @@ fn workers(context: &Context, queue: &TaskQueue) -> Option<WorkersStatus> {
         ready,
         shown: format!("{ready}/{wanted}"),
         selector: build::selector(&queue.name_any()),
-        reason: context.scaler.plan(&queue.uid().unwrap_or_default()).map(|plan| plan.reason.as_str().to_owned()),
+        reason: context
+            .scaler
+            .plan(&queue.uid().unwrap_or_default())
+            .map(|plan| plan.reason.as_str().to_owned()),
     })
 }
 

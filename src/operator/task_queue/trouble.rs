@@ -39,7 +39,8 @@ pub(super) async fn workers_healthy(context: &Context, queue: &TaskQueue) -> Opt
     });
     if let Some(failure) = held_up {
         let what = failure.message.unwrap_or_default();
-        let message = format!("pods cannot be made: {what}; raise the quota, or correct spec.workers.template");
+        let message =
+            format!("pods cannot be made: {what}; raise the quota, or correct spec.workers.template");
         return Some(Wanted::new(WORKERS_HEALTHY, false, failure.reason.unwrap_or_default(), message));
     }
     let pods = context.api::<Pod>(&name.namespace);
@@ -56,7 +57,8 @@ pub(super) async fn workers_healthy(context: &Context, queue: &TaskQueue) -> Opt
 }
 
 fn is_failure(condition: &k8s_openapi::api::apps::v1::DeploymentCondition) -> bool {
-    condition.type_ == "ReplicaFailure" && condition.status == "True" && condition.reason.is_some()
+    let is = |value: &Option<String>, text: &str| value.as_deref() == Some(text);
+    is(&condition.type_, "ReplicaFailure") && is(&condition.status, "True") && condition.reason.is_some()
 }
 
 /// Why a pod does not run.

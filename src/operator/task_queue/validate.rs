@@ -29,9 +29,7 @@ pub(super) fn validate(context: &Context, queue: &TaskQueue) -> Result<Valid, Re
     let plan = context.plan(queue)?;
     let Some(workers) = &queue.spec.workers else { return Ok(Valid { plan, pod: None }) };
     let pod = match (&workers.template, &context.options.worker_image) {
-        (Some(template), _) => {
-            Pod::Template(template.clone(), worker_of(template)?)
-        }
+        (Some(template), _) => Pod::Template(template.clone(), worker_of(template)?),
         (None, Some(image)) => Pod::Bundled(image.clone()),
         (None, None) => {
             return Err(Refusal::edit(
@@ -48,7 +46,8 @@ pub(super) fn validate(context: &Context, queue: &TaskQueue) -> Result<Valid, Re
 fn worker_of(template: &Map<String, Value>) -> Result<usize, Refusal> {
     let containers = template.get("spec").and_then(|spec| spec.get("containers")).and_then(Value::as_array);
     let containers = containers.map(Vec::as_slice).unwrap_or_default();
-    let named = containers.iter().position(|container| container.get("name").is_some_and(|name| name == WORKER));
+    let named =
+        containers.iter().position(|container| container.get("name").is_some_and(|name| name == WORKER));
     match (named, containers) {
         (Some(place), _) => Ok(place),
         (None, [_]) => Ok(0),
