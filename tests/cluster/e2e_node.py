@@ -41,7 +41,8 @@ def service(name, port):
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": name},
+        # Not the pod's own name, which stands in the pod's /etc/hosts.
+        "metadata": {"name": f"to-{name}"},
         "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": port}]},
     }
 
@@ -111,7 +112,7 @@ class Node(Bed):
     def serve(self, name):
         """A pod with a web server, and its service."""
         self.kubectl.apply(service(name, 8080), pod(name, "serve", ":8080", f"this is {name}"))
-        slices = ("endpointslices", "-l", f"kubernetes.io/service-name={name}")
+        slices = ("endpointslices", "-l", f"kubernetes.io/service-name=to-{name}")
         ready = lambda: [one for found in self.kubectl.list(*slices) for one in found["endpoints"] or ()]
         until(f"{name} serves", ready)
 
@@ -125,14 +126,14 @@ class Node(Bed):
 
     def test_names_are_resolved_in_pods(self):
         self.kubectl.apply(service("named", 8080))
-        address = self.kubectl.get("service", "named")["spec"]["clusterIP"]
-        for number, name in enumerate(("named", "named.default", "named.default.svc.cluster.local")):
+        address = self.kubectl.get("service", "to-named")["spec"]["clusterIP"]
+        for number, name in enumerate(("to-named", "to-named.default", "to-named.default.svc.cluster.local")):
             self.assertEqual(self.run_pod(f"resolver-{number}", "resolve", name), address)
 
     def test_a_service_is_reached_from_another_pod_and_from_the_one_behind_it(self):
         self.serve("web")
-        self.assertEqual(self.run_pod("asks", "get", "http://web"), "this is web")
-        self.assertIn("this is web", self.kubectl("exec", "web", "--", "/pod", "get", "http://web"))
+        self.assertEqual(self.run_pod("asks", "get", "http://to-web"), "this is web")
+        self.assertIn("this is web", self.kubectl("exec", "web", "--", "/pod", "get", "http://to-web"))
 
     def test_pods_reach_the_api_server(self):
         done = self.kubectl.apply(pod("asks-api", "get", "https://kubernetes.default/healthz"))
@@ -165,7 +166,7 @@ class Node(Bed):
         cluster("restart-apiserver", "--state", self.at)
         until("the node is ready", lambda: "True" in self.ready())
         self.assertEqual(self.kubectl.get("pod", "stays")["status"]["containerStatuses"][0]["containerID"], started)
-        self.assertEqual(self.run_pod("asks-later", "get", "http://stays"), "this is stays")
+        self.assertEqual(self.run_pod("asks-later", "get", "http://to-stays"), "this is stays")
 
     def ready(self):
         conditions = self.kubectl.get("node", NODE)["status"]["conditions"]
