@@ -80,6 +80,7 @@ mod include {
     pub(super) const SETTLE: &str = include_str!("lua/include/settle.lua");
     pub(super) const VACANT: &str = include_str!("lua/include/vacant.lua");
     pub(super) const LOCK: &str = include_str!("lua/include/lock.lua");
+    pub(super) const SOUND: &str = include_str!("lua/include/sound.lua");
     pub(super) const STORE: &str = include_str!("lua/include/store.lua");
     pub(super) const REVOKE: &str = include_str!("lua/include/revoke.lua");
 }
@@ -176,5 +177,5 @@ scripts! {
     /// Take that list away.
     WITHDRAW_ENTRIES = "withdraw_entries.lua";
     /// Fire due ticks.
-    FIRE = "fire_entries.lua" + LEDGER + LEAVE + GROUP + LIVING + REVOKE + LOCK + STORE;
+    FIRE = "fire_entries.lua" + LEDGER + LEAVE + GROUP + LIVING + SOUND + REVOKE + LOCK + STORE;
 }

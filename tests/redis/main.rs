@@ -13,6 +13,7 @@ mod mirror;
 mod removal;
 mod schedule;
 mod schedule_unique;
+mod set_aside;
 mod together;
 mod unique;
 mod yard;
