@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::entry::{NextTick, add_tick};
+use super::expire::begin_by;
 use super::keep::millis;
 use super::keys::QueueKeys;
 use super::reply::Reply;
@@ -121,7 +122,7 @@ impl Broker {
         let keys = QueueKeys::new(queue);
         let mut call = script::FIRE.key(keys.due());
         call.key(keys.pending()).key(keys.retry()).key(keys.scheduled()).key(keys.locks());
-        call.key(keys.groups()).key(keys.holders());
+        call.key(keys.groups()).key(keys.holders()).key(keys.expiring());
         call.arg(keys.task_prefix())
             .arg(keys.entry_prefix())
             .arg(keys.ticks_prefix())
@@ -137,10 +138,11 @@ impl Broker {
                     add_tick(&mut call, Some(*tick));
                     call.arg(&message.id).arg(message.encode().as_ref()).arg(&message.group);
                     call.arg(own_lock(keys, message)).arg(life_s(*lock_for));
+                    call.arg(begin_by(message).map_or(String::new(), |ms| ms.to_string()));
                 }
                 None => {
                     // No tick, and nothing of its task.
-                    call.arg(["", "", "", "", "", "", ""].as_slice());
+                    call.arg([""; 8].as_slice());
                 }
             }
             call.arg(request.outcome.as_str()).arg(request.passed.len());

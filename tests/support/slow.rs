@@ -51,17 +51,18 @@ impl<'a> SlowCalls<'a> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let address = listener.local_addr().expect("bound above");
         let (seen, is_over) = (Mutex::new(self), AtomicBool::new(false));
+        let (seen, is_over) = (&seen, &is_over);
         thread::scope(|scope| {
-            scope.spawn(|| {
+            scope.spawn(move || {
                 for client in listener.incoming() {
                     if is_over.load(Ordering::SeqCst) {
                         return;
                     }
                     let client = client.expect("a connection");
-                    scope.spawn(|| relay(client, &seen));
+                    scope.spawn(move || relay(client, seen));
                 }
             });
-            let _end = End { is_over: &is_over, address };
+            let _end = End { is_over, address };
             run(&format!("redis://{address}/0"))
         })
     }

@@ -1,13 +1,13 @@
 -- fire_entries: account for due ticks: enqueue what shall run, record every tick, move each entry to its next.
 -- KEYS[1] zset due   KEYS[2] list pending   KEYS[3] zset retry   KEYS[4] zset scheduled   KEYS[5] zset locks
--- KEYS[6] set groups   KEYS[7] hash holders
+-- KEYS[6] set groups   KEYS[7] hash holders   KEYS[8] zset expiring
 -- ARGV[1] string task-key prefix   ARGV[2] string entry-key prefix   ARGV[3] string ticks-key prefix
 -- ARGV[4] int longest wait for a replaced task, ms   ARGV[5] string group-key prefix
 -- ARGV[6] int when an entry that was set aside is looked at again, ms from now
 -- ARGV[7..] per entry: string uid, string revision and int next tick it must have, int new next or '',
 --   int when that is due (ms) or +inf, int tick to run or '', int when it is due (ms), string task id,
 --   bytes message, string group or '', string key of its unique lock or '', int life of the lock, s,
---   string outcome when it runs, int n, then n records from|to|count|outcome of passed ticks
+--   int when the task is to have begun, Unix ms, or '', string outcome when it runs, int n, then n records from|to|count|outcome of passed ticks
 -- Returns: array, per entry an array: verdict, then
 --   fired: task id, lateness (ms), ids to cancel ..; skipped, waiting, deduplicated: task id, lateness, ids to cancel ..;
 --   passed: nothing ran; stale: stored revision, stored next; early: ms too early; gone;
@@ -19,7 +19,7 @@ local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local now_ms = string.format('%d', now)
 local at = {
   pending = KEYS[2], retry = KEYS[3], scheduled = KEYS[4], locks = KEYS[5], groups = KEYS[6], holders = KEYS[7],
-  task = ARGV[1], group = ARGV[5], now_ns = clock[1] .. string.format('%06d', clock[2]) .. '000'
+  expiring = KEYS[8], task = ARGV[1], group = ARGV[5], now_ns = clock[1] .. string.format('%06d', clock[2]) .. '000'
 }
 
 -- Decides what becomes of the tick: returns the verdict, the ids to cancel, the living ids, and of a tick that is
@@ -45,7 +45,7 @@ end
 -- Returns whether it did, and else who holds its lock: nobody when the id is taken.
 local function enqueue(a)
   local id = ARGV[a + 7]
-  local stored, is_pending = store(at, id, ARGV[a + 8], '0', ARGV[a + 9], ARGV[a + 10], ARGV[a + 11])
+  local stored, is_pending = store(at, id, ARGV[a + 8], '0', ARGV[a + 9], ARGV[a + 10], ARGV[a + 11], ARGV[a + 12])
   if is_pending then redis.call('LPUSH', KEYS[2], id) end
   return stored == 1, stored ~= 0 and stored ~= 1 and stored or nil
 end
@@ -68,7 +68,7 @@ local function run(a, entry, ticks, field, alive, states)
   if verdict == 'fired' then
     local is_stored
     is_stored, holder = enqueue(a)
-    outcome = ARGV[a + 12]
+    outcome = ARGV[a + 13]
     if not is_stored then verdict, outcome = 'deduplicated', 'deduplicated' end
     if not holder then redis.call('HSET', entry, 'last', tick, 'living', packed_with(ids, id)) end
   end
@@ -95,7 +95,7 @@ local function fire(a)
   if not stored[1] or stored[7] then return {'gone'} end
   if stored[1] ~= ARGV[a + 1] or stored[2] ~= ARGV[a + 2] then return {'stale', stored[1], stored[2]} end
   if tick ~= '' and tonumber(ARGV[a + 6]) > now then return {'early', tonumber(ARGV[a + 6]) - now} end
-  for i = a + 14, a + 13 + ARGV[a + 13] do
+  for i = a + 15, a + 14 + ARGV[a + 14] do
     local to = tonumber(string.match(ARGV[i], '^[^|]*|([^|]*)|'))
     if to * 1000 > now then return {'early', to * 1000 - now} end
   end
@@ -110,7 +110,7 @@ local function fire(a)
   redis.call('ZADD', KEYS[1], ARGV[a + 4], uid)
   redis.call('HSET', entry, 'next', ARGV[a + 3])
   if stored[8] then redis.call('HDEL', entry, 'fault') end
-  for i = a + 14, a + 13 + ARGV[a + 13] do
+  for i = a + 15, a + 14 + ARGV[a + 14] do
     local from, to, count, outcome = string.match(ARGV[i], '^([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
     record(ticks, from, to, count, outcome, now_ms, '', '')
     tally(entry, outcome, count)
@@ -123,6 +123,6 @@ end
 local verdicts, a = {}, 7
 while a <= #ARGV do
   verdicts[#verdicts + 1] = fire(a)
-  a = a + 14 + ARGV[a + 13]
+  a = a + 15 + ARGV[a + 14]
 end
 return verdicts
