@@ -21,7 +21,7 @@ async fn ids_of_300_bytes_spaces_and_slashes_go_the_whole_way() {
         let message = yard.message(&id, "t");
         assert_eq!(broker.enqueue(&message, None).await.expect("sent"), Enqueued::Stored, "{id:?}");
         assert_eq!(broker.enqueue(&message, None).await.expect("sent"), Enqueued::Conflict, "{id:?}");
-        assert_eq!(yard.claim(9).await, [message.clone()], "{id:?}");
+        assert_eq!(yard.claim(9).await, std::slice::from_ref(&message), "{id:?}");
         assert!(yard.done(message.clone()).await, "{id:?}");
         assert_eq!(broker.task(q, &id).await.expect("read").map(|task| task.state), None, "{id:?}");
 
