@@ -129,8 +129,9 @@ fn relay(client: TcpStream, seen: &Mutex<&mut SlowCalls<'_>>) {
         pass(&server, &client, || {
             let mut since = since.lock().expect("nobody panics while holding it");
             let mut seen = seen.lock().expect("nobody panics while holding it");
-            if since.at.elapsed() >= seen.limit {
-                seen.note(node, waited(node) - since.waited);
+            let kept = waited(node) - since.waited;
+            if since.at.elapsed().saturating_sub(kept) >= seen.limit {
+                seen.note(node, kept);
             }
             *since = Since { at: Instant::now(), waited: waited(node), is_asked: false };
         });
