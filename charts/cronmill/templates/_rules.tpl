@@ -1,0 +1,58 @@
+{{/*
+What the operator may do in the namespaces it watches, each rule with its reason. ARCHITECTURE.md has the same rules as
+a table, and a test compares the two.
+*/}}
+{{- define "cronmill.rules" -}}
+# Reads the objects people write, and follows their changes.
+- apiGroups: [cronmill.dev]
+  resources: [crontasks, taskqueues]
+  verbs: [get, list, watch]
+# Sets and removes the finalizer of a TaskQueue, which lets it clean up Redis first.
+- apiGroups: [cronmill.dev]
+  resources: [taskqueues]
+  verbs: [patch]
+# Reports: conditions, last and next times, counters.
+- apiGroups: [cronmill.dev]
+  resources: [crontasks/status, taskqueues/status]
+  verbs: [patch]
+# Reads the Redis URL that a TaskQueue names, and writes the URL for its workers. By name: never list, never watch.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create, patch, delete]
+# Reads payloads that a CronTask takes from a ConfigMap, and follows their changes.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, watch]
+# Keeps the Deployment of a TaskQueue's workers.
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+# Scales workers, and nothing else of a workload that is not its own.
+- apiGroups: [apps]
+  resources: [deployments/scale]
+  verbs: [get, patch]
+# Sees which workers are ready, and why one ended.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+# Tells people what happened to an object, once per transition.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+# Sees whether the namespace of an object is about to go, where nothing may be created any more.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
+{{- end -}}
+
+{{/* What it may do in its own namespace. */}}
+{{- define "cronmill.ownRules" -}}
+# Elects the leader among the replicas. A request to create cannot be bound to a name.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "cronmill.fullname" . }}]
+  verbs: [get, update]
+{{- end -}}
