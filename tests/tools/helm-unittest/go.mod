@@ -1,5 +1,5 @@
 // helm-unittest, which runs the suites in charts/*/tests.
-module cronmill.dev/tests/tools/helm-unittest
+module cronmill.dev/tools/helm-unittest
 
 go 1.26.0
 

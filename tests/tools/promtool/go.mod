@@ -1,5 +1,5 @@
 // promtool, which checks the chart's alert rules and the metrics that cronmill serves.
-module cronmill.dev/tests/tools/promtool
+module cronmill.dev/tools/promtool
 
 go 1.26.0
 
