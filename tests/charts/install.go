@@ -34,5 +34,6 @@ func install() (string, error) {
 		return "", err
 	}
 	kept := ofHelm.ReplaceAllString(rendered, "")
+	kept = strings.ReplaceAll(kept, "\n\n---\n", "\n---\n")
 	return installHeader + strings.TrimRight(kept, "\n") + "\n", nil
 }

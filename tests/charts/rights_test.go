@@ -1,0 +1,91 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+
+	rbac "k8s.io/api/rbac/v1"
+)
+
+// granted lists rules one right a line: group, resource, verb, and the name that they are bound to.
+func granted(rules []rbac.PolicyRule) []string {
+	var rights []string
+	for _, rule := range rules {
+		for _, group := range rule.APIGroups {
+			for _, resource := range rule.Resources {
+				for _, verb := range rule.Verbs {
+					rights = append(rights, strings.TrimSpace(strings.Join([]string{group, resource, verb, strings.Join(rule.ResourceNames, ",")}, " ")))
+				}
+			}
+		}
+	}
+	sort.Strings(rights)
+	return rights
+}
+
+// watching are the rights that the operator has where it watches, by namespace; "" stands for the cluster.
+func watching(t *testing.T, arguments ...string) map[string][]string {
+	t.Helper()
+	found := map[string][]string{}
+	for _, each := range rendered(t, arguments...) {
+		switch {
+		case each.Kind == "ClusterRole" && !strings.HasSuffix(each.Name, ":view") && !strings.HasSuffix(each.Name, ":edit"):
+			found[""] = granted(into[rbac.ClusterRole](t, each).Rules)
+		case each.Kind == "Role" && strings.Contains(each.Name, ":"):
+			found[each.Namespace] = granted(into[rbac.Role](t, each).Rules)
+		}
+	}
+	return found
+}
+
+func TestRightsInSomeNamespacesAreThoseInTheCluster(t *testing.T) {
+	everywhere := watching(t)[""]
+	some := watching(t, "--set", "watchNamespaces={a,b}")
+	if len(everywhere) < 15 || !slices.Equal(some["a"], everywhere) || !slices.Equal(some["b"], everywhere) || len(some) != 2 {
+		t.Errorf("in the cluster %v, in namespaces %v", everywhere, some)
+	}
+}
+
+func TestNobodyMayListSecretsOrDoEverything(t *testing.T) {
+	for _, values := range valueFiles(t) {
+		for _, each := range rendered(t, with(values)...) {
+			var rights []string
+			switch each.Kind {
+			case "ClusterRole":
+				rights = granted(into[rbac.ClusterRole](t, each).Rules)
+			case "Role":
+				rights = granted(into[rbac.Role](t, each).Rules)
+			}
+			for _, right := range rights {
+				words := strings.Fields(right)
+				if strings.Contains(right, "*") || words[0] == "secrets" && slices.Contains([]string{"list", "watch", "deletecollection"}, words[1]) {
+					t.Errorf("%s: %s may %s", values, each, right)
+				}
+			}
+		}
+	}
+}
+
+var (
+	aRule   = regexp.MustCompile(`(?m)^- apiGroups:`)
+	aReason = regexp.MustCompile(`(?m)^# [A-Z].*[.:]?\n(?:# .*\n)*(?:- apiGroups:.*\n(?:  .*\n?)*)+`)
+)
+
+func TestEveryRuleHasItsReason(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root(), chart, "templates/_rules.tpl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasoned := 0
+	for _, block := range aReason.FindAllString(string(text), -1) {
+		reasoned += len(aRule.FindAllString(block, -1))
+	}
+	if all := len(aRule.FindAllString(string(text), -1)); reasoned != all || all < 10 {
+		t.Errorf("%d of %d rules have a reason above them", reasoned, all)
+	}
+}
