@@ -77,6 +77,10 @@ class Set:
         own = (".",) if any(source.suffix == ".go" for source in self.module.iterdir()) else ()
         return (*tools((self.module / "go.mod").read_text()), *own)
 
+    def programs(self):
+        """What `go build` calls them."""
+        return tuple(self.name if package == "." else package.rsplit("/", 1)[-1] for package in self.packages())
+
     def key(self):
         """Changes with everything that goes into the programs."""
         content = hashlib.sha256(repr((self.arguments(), self.packages())).encode())
@@ -163,8 +167,7 @@ def build(wanted, place):
     start = time.monotonic()
     unfinished = Path(tempfile.mkdtemp(prefix=f".{wanted.name}-", suffix=".unfinished", dir=place.parent))
     try:
-        programs = wanted.packages()
-        say(f"{wanted.name}: building {', '.join(package.rsplit('/', 1)[-1] for package in programs)}")
+        say(f"{wanted.name}: building {', '.join(wanted.programs())}")
         go_build(wanted, unfinished)
         unfinished.chmod(0o755)
         unfinished.rename(place)

@@ -1,0 +1,3 @@
+module cronmill.dev/tools/pod
+
+go 1.26
