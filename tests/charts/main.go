@@ -1,4 +1,5 @@
-// Package main writes what is made of the charts: deploy/install.yaml, and the table of values in the chart's README.
+// Package main writes what is made of other files: deploy/install.yaml and the table of values in a README of the charts,
+// and a ConfigMap of the scripts for Argo CD.
 //
 //	go run . write    writes them
 //	go run . check    exits 1 and names each that is stale
@@ -14,8 +15,9 @@ import (
 
 // generated are the files, each with what makes its text.
 var generated = map[string]func() (string, error){
-	"deploy/install.yaml":       install,
-	"charts/cronmill/README.md": readme,
+	"deploy/install.yaml":                 install,
+	"deploy/gitops/argocd/argocd-cm.yaml": argocdCM,
+	"charts/cronmill/README.md":           readme,
 }
 
 func main() {
