@@ -108,7 +108,7 @@ func TestEveryAlertIsTestedFiringAndSilent(t *testing.T) {
 var (
 	metric   = regexp.MustCompile(`\b(?:cronmill|asynq)_[a-z_]+\b`)
 	selected = regexp.MustCompile(`([a-z_]+)\{([^}]*)\}`)
-	document = regexp.MustCompile("(?m)^\\| `((?:cronmill|asynq)_[a-z_]+)` \\| (\\w+) \\| ([^|]*) \\| ([^|]*) \\|$")
+	document = regexp.MustCompile("(?m)^\\| `((?:cronmill|asynq)_[a-z_]+)` \\| (\\w+) \\|([^|]*)\\|([^|]*)\\|$")
 )
 
 func TestAlertsAskForMetricsAndLabelsThatExist(t *testing.T) {

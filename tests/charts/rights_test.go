@@ -45,7 +45,7 @@ func watching(t *testing.T, arguments ...string) map[string][]string {
 
 func TestRightsInSomeNamespacesAreThoseInTheCluster(t *testing.T) {
 	everywhere := watching(t)[""]
-	some := watching(t, "--set", "watchNamespaces={a,b}")
+	some := watching(t, "--set", "watchNamespaces={a,b},clusterId=east")
 	if len(everywhere) < 15 || !slices.Equal(some["a"], everywhere) || !slices.Equal(some["b"], everywhere) || len(some) != 2 {
 		t.Errorf("in the cluster %v, in namespaces %v", everywhere, some)
 	}

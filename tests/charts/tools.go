@@ -65,7 +65,7 @@ func run(name string, arguments ...string) (string, error) {
 	if err := command.Run(); err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
-			return out.String(), fmt.Errorf("%s %s: %s", name, strings.Join(arguments, " "), strings.TrimSpace(wrong.String()))
+			return out.String(), fmt.Errorf("%s %s: %s", name, strings.Join(arguments, " "), said(wrong.String()))
 		}
 		return "", err
 	}
@@ -83,4 +83,15 @@ const (
 // template renders a chart without a cluster.
 func template(chart string, arguments ...string) (string, error) {
 	return run("helm", append([]string{"template", release, chart, "--namespace", namespace}, arguments...)...)
+}
+
+// said is what a program complained of, without Helm's remarks that a link was followed.
+func said(text string) string {
+	var lines []string
+	for _, line := range strings.Split(text, "\n") {
+		if !strings.HasPrefix(line, "level=INFO ") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.TrimSpace(strings.Join(lines, "\n"))
 }

@@ -107,6 +107,7 @@ func TestTheCrdsValuesAreThoseOfTheirChart(t *testing.T) {
 // Two sets of values that must render differently, where one value cannot be changed by itself.
 var pairs = map[string][2]map[string]any{
 	"image.tag":              {{"image.digest": "", "image.tag": "1"}, {"image.digest": "", "image.tag": ""}},
+	"clusterId":              {{}, {"clusterId": "west"}},
 	"redis.sharedNamespaces": {{}, {"redis.sharedNamespaces": []any{"billing"}}},
 	"redis.bundled.enabled":  {{}, {"redis.bundled.enabled": false, "redis.existingSecret.name": "a"}},
 	"redis.existingSecret.name": {
@@ -238,7 +239,8 @@ func TestValuesThatContradictEachOtherAreRefusedWithWhatToDo(t *testing.T) {
 		"redis.sharedNamespaces={a}":  "set redis.existingSecret.name",
 		"redis.existingSecret.name=a": "list namespaces in redis.sharedNamespaces",
 		"redis.bundled.enabled=true":  "list namespaces in redis.sharedNamespaces",
-		"watchNamespaces={b},redis.existingSecret.name=a,redis.sharedNamespaces={a}": "add it to watchNamespaces too",
+		"watchNamespaces={b},clusterId=e,redis.existingSecret.name=a,redis.sharedNamespaces={a}": "add it to watchNamespaces too",
+		"watchNamespaces={b}":         "say in clusterId",
 		"serviceAccount.create=false": "name the account to run as",
 		"metrics.prometheusRule.enabled=true,metrics.prometheusRule.disabled={CronmillNo}":                                "there is no such alert",
 		"admissionPolicy.enabled=true,admissionPolicy.checks.sharedRedis=false,admissionPolicy.checks.podTemplates=false": "every check is off",

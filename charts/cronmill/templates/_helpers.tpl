@@ -113,6 +113,9 @@ rendered, so that all who ask get the same.
 {{- fail "\n\nthere is a shared Redis that nobody may use: list namespaces in redis.sharedNamespaces, as in --set 'redis.sharedNamespaces={default}'" -}}
 {{- end -}}
 {{- if .Values.watchNamespaces -}}
+{{- if not .Values.clusterId -}}
+{{- fail "\n\nwatchNamespaces is set, so the operator may not ask for the uid of the namespace kube-system: say in clusterId what this cluster is called, the same for all operators in it" -}}
+{{- end -}}
 {{- range $redis.sharedNamespaces -}}
 {{- if not (has . $.Values.watchNamespaces) -}}
 {{- fail (printf "\n\nredis.sharedNamespaces has %s, which the operator does not watch: add it to watchNamespaces too" .) -}}

@@ -53,6 +53,14 @@ a table, and a test compares the two.
   verbs: [create]
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  resourceNames: [{{ include "cronmill.fullname" . }}]
+  resourceNames: [cronmill-operator]
   verbs: [get, update]
+# Notes what is left to do in a Redis that was away when its TaskQueue was deleted. It has the URL, so it is a Secret.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [cronmill-unfinished]
+  verbs: [get, patch]
 {{- end -}}
