@@ -3,14 +3,22 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test features bench prove generate lint clean
+.PHONY: help demo image cluster cluster-down test features bench prove generate lint clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: ## The main job on real input, local and without root (DEMO=kill kills a worker while it works)
-	cargo build --locked --release --bin cronmill --bin cronmill-worker
-	@deploy/demo/run
+	@folder="$$($(PYTHON) deploy/programs.py)" && CRONMILL_DEMO_BIN="$$folder" deploy/demo/run
+
+image: ## The container image as target/cronmill-image.tar, without a container engine
+	@$(PYTHON) deploy/image
+
+cluster: ## A real Kubernetes node on this machine with cronmill on it, left running (needs root)
+	@$(PYTHON) tests/cluster trial --state .cache/cluster
+
+cluster-down: ## Remove that node and every trace of it
+	@$(PYTHON) tests/cluster down --state .cache/cluster
 
 test: ## Every tier of tests, or TIER=unit,redis,…
 	@$(PYTHON) tests/run test $(TIER)
@@ -31,6 +39,6 @@ generate: ## Write every generated file anew
 lint: ## Formatting, warnings, licences
 	@$(PYTHON) tests/run test lint
 
-clean: ## Remove what was built, here and in the cache
+clean: cluster-down ## Remove what was built, here and in the cache
 	cargo clean
 	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/cronmill"

@@ -105,3 +105,11 @@ def digest(blob):
 
 def encoded(value):
     return json.dumps(value, sort_keys=True).encode()
+
+
+def full_name(name):
+    """An image's name as programs keep it, from the name as people write it: `redis:7` stands for much more."""
+    first = name.split("/")[0]
+    if "/" in name and ("." in first or ":" in first or first == "localhost"):
+        return name
+    return f"docker.io/{name}" if "/" in name else f"docker.io/library/{name}"

@@ -4,6 +4,7 @@
     python3 tests/cluster up --control-plane --state DIR   etcd, API server and controllers; no node, no root
     python3 tests/cluster down --state DIR                 ends all of it and removes DIR; nothing there is fine
     python3 tests/cluster load --state DIR IMAGE.tar…      makes images known to the node; prints their names
+    python3 tests/cluster trial --state DIR                a node with cronmill on it, from this source, left running
     python3 tests/cluster enter --state DIR COMMAND…       runs a command in the node's network
     python3 tests/cluster stop-apiserver --state DIR       as in an outage; the rest goes on
     python3 tests/cluster start-apiserver --state DIR
@@ -28,12 +29,15 @@ import ending
 import namespaces
 import node
 import processes
+import trial
 from control_plane import SERVICES, ControlPlane, free_loopback, need
 from state import Failed, State
 
 
 def up(state, arguments):
     start = time.monotonic()
+    # At once, and not after tools were built for a while.
+    state.check_is_free()
     (up_control_plane if arguments.control_plane else up_node)(state)
     print(f"ready after {time.monotonic() - start:.1f} s: {state.kubeconfig}", flush=True)
 
@@ -98,6 +102,17 @@ def load(state, arguments):
         print("\n".join(cluster.load(tar)), flush=True)
 
 
+def try_out(state, arguments):
+    """Brings a node up unless one is up, and puts cronmill on it."""
+    start = time.monotonic()
+    if not (state.kubeconfig.exists() and processes.recorded(state, "kubelet")):
+        ending.down(state)
+        arguments.control_plane = False
+        up(state, arguments)
+    print(trial.install(plane(state)))
+    print(f"all of it took {time.monotonic() - start:.0f} s", flush=True)
+
+
 def enter(state, arguments):
     command = [*namespaces.enter(state), *arguments.words]
     os.execvp(command[0], command)
@@ -126,6 +141,7 @@ COMMANDS = {
     "up": up,
     "down": down,
     "load": load,
+    "trial": try_out,
     "enter": enter,
     "stop-apiserver": stop_apiserver,
     "start-apiserver": start_apiserver,

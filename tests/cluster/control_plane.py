@@ -31,6 +31,7 @@ def need(*programs):
         "nsenter": "util-linux",
         "unshare": "util-linux",
         "mount": "mount",
+        "redis-server": "redis-server",
     }
     if missing := [name for name in programs if not shutil.which(name)]:
         wanted = sorted({packages[name] for name in missing})

@@ -35,12 +35,16 @@ class State:
         """Whether a cluster came up here, or began to."""
         return self._choices.exists() or self._choices.with_name("cluster.json.unfinished").exists()
 
-    def begin(self, choices):
-        """Takes the folder for a new cluster; refuses one that holds anything."""
+    def check_is_free(self):
+        """Refuses a folder that holds anything."""
         if self.exists():
             raise Failed(f"a cluster came up in {self.folder} before; `down --state {self.folder}` takes it down")
         if self.folder.exists() and any(self.folder.iterdir()):
             raise Failed(f"{self.folder} is not empty; name a folder that is, or that does not exist")
+
+    def begin(self, choices):
+        """Takes the folder for a new cluster."""
+        self.check_is_free()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.write("cluster.json", json.dumps(choices, indent=2) + "\n")
         for name in ("pids", "log", "pki", "etc", "data"):

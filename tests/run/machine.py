@@ -40,6 +40,17 @@ TOOLS = {
         Tool("faketime", ("faketime", "--version"), packages=("faketime",)),
         Tool("ps", ("ps", "--version"), packages=("procps",)),
         Tool("sqlite3", ("sqlite3", "--version"), packages=("sqlite3",)),
+        Tool("etcd", ("etcd", "--version"), (3, 4), packages=("etcd-server",)),
+        Tool("runc", ("runc", "--version"), (1, 1), packages=("runc",)),
+        Tool("cni", ("/usr/lib/cni/ptp", "--version"), packages=("containernetworking-plugins",)),
+        Tool("iptables", ("iptables", "--version"), packages=("iptables",)),
+        Tool("conntrack", ("conntrack", "--version"), packages=("conntrack",)),
+        Tool("ip", ("ip", "-V"), packages=("iproute2",)),
+        Tool("nsenter", ("nsenter", "--version"), packages=("util-linux",)),
+        Tool("unshare", ("unshare", "--version"), packages=("util-linux",)),
+        Tool("mount", ("mount", "--version"), packages=("mount",)),
+        Tool("buildah", ("buildah", "--version"), packages=("buildah",)),
+        Tool("root", ("sh", "-c", 'test "$(id -u)" = 0'), advice="a node needs its rights"),
     )
 }
 

@@ -104,6 +104,25 @@ def go_tier(name):
     yield from go_module(ROOT / "tests" / name)
 
 
+def checks(folder, pattern="check_*.py"):
+    """Tests in Python that lie in a folder."""
+    argv = ("python3", "-m", "unittest", "discover", "-v", "-s", folder, "-p", pattern)
+    return Step(f"{folder}: {pattern.removesuffix('_*.py')}", argv, Python)
+
+
+def cluster():
+    yield checks("tests/tools")
+    yield checks("tests/cluster")
+
+
+def e2e():
+    yield checks("tests/cluster", "e2e_*.py")
+
+
+def image():
+    yield checks("tests/image")
+
+
 # Sorts of Redis besides the plain one, and how many tests at once: a cluster or a Sentinel is mostly waited for.
 VARIANTS = {"tls": 2, "acl": 2, "valkey": 2, "cluster": 8, "sentinel": 8}
 
@@ -119,6 +138,10 @@ def variants():
 # Test targets that contact nothing; they run in the tier `unit`.
 IN_UNIT = ("architecture", "generated")
 
+# What a control plane takes, and what a whole node takes beside it.
+CONTROL_PLANE = ("python3", "go", "etcd", "openssl")
+NODE = (*CONTROL_PLANE, "root", "runc", "cni", "iptables", "conntrack", "ip", "nsenter", "unshare", "mount")
+
 OWN = (
     Tier("runner", runner, needs=("python3",), limit_s=120),
     Tier("lint", lint, needs=(*RUST, "python3")),
@@ -126,6 +149,10 @@ OWN = (
     Tier("features", features),
     Tier("peers", peers, needs=("go",), limit_s=900),
     Tier("charts", lambda: go_tier("charts"), needs=("go", "python3"), limit_s=1800),
+    # Building Kubernetes from nothing takes most of it.
+    Tier("cluster", cluster, needs=CONTROL_PLANE, limit_s=2400),
+    Tier("e2e", e2e, needs=NODE, limit_s=2400),
+    Tier("image", image, needs=(*RUST, "python3", "buildah", "root"), limit_s=1800),
     Tier("variants", variants, needs=(*RUST, *REDIS, "openssl", "python3"), limit_s=1800, alike=True),
 )
 

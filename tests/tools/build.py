@@ -55,10 +55,10 @@ class Set:
     disk_gb: float
 
     @classmethod
-    def of(cls, name):
-        module = HERE / name
+    def of(cls, name, home=HERE):
+        module = home / name
         if "/" in name or not (module / "go.mod").is_file():
-            raise Failed(f"no set {name}; there are {', '.join(names())}")
+            raise Failed(f"no set {name}; there are {', '.join(names(home))}")
         settings = module / "build.json"
         said = json.loads(settings.read_text()) if settings.exists() else {}
         if unknown := set(said) - set(SETTINGS):
@@ -90,9 +90,9 @@ class Set:
         return content.hexdigest()[:16]
 
 
-def names():
+def names(home=HERE):
     """The sets there are."""
-    return sorted(path.parent.name for path in HERE.glob("*/go.mod"))
+    return sorted(path.parent.name for path in home.glob("*/go.mod"))
 
 
 def is_source(path):
@@ -125,9 +125,9 @@ def cache():
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cronmill" / "tools"
 
 
-def folder_of(name):
+def folder_of(name, home=HERE):
     """The folder with the programs of a set, built when the cache has none."""
-    wanted = Set.of(name)
+    wanted = Set.of(name, home)
     place = cache() / f"{name}-{wanted.key()}"
     if not used(place):
         place.parent.mkdir(parents=True, exist_ok=True)

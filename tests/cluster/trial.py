@@ -1,0 +1,83 @@
+"""cronmill on a node, for a person to try: what `make cluster` does once the node is up.
+
+Each step may be repeated, so a second `make cluster` puts changed programs and charts on the node that is up.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import build
+from control_plane import need
+from oci import Image
+from state import Failed
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMESPACE = "cronmill"
+# Where the samples go.
+SHARED = "default"
+LIMIT = "120s"
+
+NEXT = """
+cronmill runs on the node, in namespace {namespace}. In any shell on this machine:
+
+  export KUBECONFIG={kubeconfig}
+  export PATH={programs}:$PATH
+  kubectl get pods -n {namespace}
+  kubectl apply -f deploy/samples/
+  kubectl get crontasks,taskqueues
+
+What the node's programs write is in {log}. `make cluster-down` removes every trace.
+"""
+
+
+def install(node):
+    """Puts cronmill and a Redis on the node, waits until both are ready, and returns what to do next."""
+    state = node.state
+    tar = state / "data/cronmill.tar"
+    image = re.search(r"sha256:\w+", run("the image", sys.executable, ROOT / "deploy/image", tar))[0]
+    node.load(tar)
+    redis = redis_image(state / "data/redis.tar")
+    node.load(state / "data/redis.tar")
+    kubectl = (node.state.choices()["tools"]["kubernetes"] + "/kubectl", f"--kubeconfig={state.kubeconfig}")
+    helm = (build.folder_of("helm") / "helm", f"--kubeconfig={state.kubeconfig}", f"--namespace={NAMESPACE}")
+    repository, tag = redis.name.rsplit(":", 1)
+    values = (
+        "--set=redis.bundled.enabled=true",
+        f"--set=redis.bundled.image.repository={repository}",
+        f"--set-string=redis.bundled.image.tag={tag}",
+        f"--set=redis.sharedNamespaces={{{SHARED}}}",
+        # The tag of the image stays the same when the programs change; this does not.
+        f"--set-string=podAnnotations.digest={image}",
+    )
+    chart = ("upgrade", "--install", "--create-namespace", "cronmill", ROOT / "charts/cronmill")
+    run("the chart", *helm, *chart, *values, f"--timeout={LIMIT}")
+    for workload in run("the workloads", *kubectl, "-n", NAMESPACE, "get", "deploy,sts", "-o", "name").split():
+        run("a rollout", *kubectl, "-n", NAMESPACE, "rollout", "status", workload, f"--timeout={LIMIT}")
+    programs = ":".join((str(Path(kubectl[0]).parent), str(helm[0].parent)))
+    return NEXT.format(namespace=NAMESPACE, kubeconfig=state.kubeconfig, programs=programs, log=state / "log")
+
+
+def redis_image(path):
+    """An image of this machine's redis-server: its file, and the libraries that it loads."""
+    need("redis-server")
+    program = Path(shutil.which("redis-server")).resolve()
+    version = re.search(r"v=(\S+)", run("redis-server", program, "--version"))[1]
+    loaded = re.findall(r"(/\S+) \(0x", run("what redis-server loads", "ldd", program))
+    files = {library.lstrip("/"): library for library in loaded}
+    # Where the chart's command looks for it.
+    files["usr/local/bin/redis-server"] = program
+    image = Image(f"cronmill.dev/test/redis:{version}", files, [], ["redis-server"])
+    image.write(path)
+    return image
+
+
+def run(what, *words):
+    """What a command prints; its progress is shown."""
+    command = [str(word) for word in words]
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise Failed(f"{what}: {' '.join(command)} ended with {done.returncode}: {done.stdout[-2000:]}")
+    return done.stdout
