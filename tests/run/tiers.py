@@ -104,6 +104,11 @@ def go_tier(name):
     yield from go_module(ROOT / "tests" / name)
 
 
+def charts():
+    yield from go_tier("charts")
+    yield checks("tests/charts")
+
+
 def checks(folder, pattern="check_*.py"):
     """Tests in Python that lie in a folder."""
     argv = ("python3", "-m", "unittest", "discover", "-v", "-s", folder, "-p", pattern)
@@ -148,7 +153,7 @@ OWN = (
     Tier("unit", unit),
     Tier("features", features),
     Tier("peers", peers, needs=("go",), limit_s=900),
-    Tier("charts", lambda: go_tier("charts"), needs=("go", "python3"), limit_s=1800),
+    Tier("charts", charts, needs=(*RUST, *REDIS, "go", "python3"), limit_s=2400),
     # Building Kubernetes from nothing takes most of it.
     Tier("cluster", cluster, needs=CONTROL_PLANE, limit_s=2400),
     Tier("e2e", e2e, needs=NODE, limit_s=2400),
