@@ -178,7 +178,9 @@ def build(wanted, place):
 
 
 def go_build(wanted, target):
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
+    # What git says of the clone does not belong into programs that clones share.
+    flags = f"{os.environ.get('GOFLAGS', '')} -buildvcs=false"
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": flags}
     # -v names each package as it is compiled, which is all the progress Go tells. What fails is printed too.
     command = ("go", "build", "-v", *wanted.arguments(), "-o", f"{target}/", *wanted.packages())
     process = subprocess.Popen(
@@ -199,6 +201,7 @@ def go_build(wanted, target):
     finally:
         process.kill()
         process.wait()
+        process.stderr.close()
     if code != 0:
         raise Failed(f"{wanted.name}: go build ended with exit code {code}:\n{''.join(other)[-4000:]}")
 
