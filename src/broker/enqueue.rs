@@ -191,10 +191,14 @@ pub(super) fn add_task(
 ) -> Result<(), BrokerError> {
     let raw = message.encode();
     check_size(&message.id, raw.len())?;
-    let later = due.filter(|due| *due > now).map_or(0, ceil_s);
-    call.arg(&message.id).arg(raw.as_ref()).arg(later).arg(&message.group);
+    call.arg(&message.id).arg(raw.as_ref()).arg(due_s(due, now)).arg(&message.group);
     call.arg(own_lock(keys, message)).arg(life_s(lock_for));
     Ok(())
+}
+
+/// When a new task is due, in Unix s, as those scripts read it: 0 for now.
+pub(super) fn due_s(due: Option<Timestamp>, now: Timestamp) -> i64 {
+    due.filter(|due| *due > now).map_or(0, ceil_s)
 }
 
 /// Reads what those scripts answer for a task.
