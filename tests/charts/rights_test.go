@@ -51,6 +51,61 @@ func TestRightsInSomeNamespacesAreThoseInTheCluster(t *testing.T) {
 	}
 }
 
+var aRow = regexp.MustCompile(`(?m)^\| (core|\x60[\w.]+\x60) \| ([^|]+) \| ([a-z, ]+) \| ([^|]+) \| [^|]+ \|$`)
+
+// documented are the rights in the table of ARCHITECTURE.md, those in the operator's own namespace apart.
+func documented(t *testing.T) (where, own []string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root(), "ARCHITECTURE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range aRow.FindAllStringSubmatch(string(text), -1) {
+		group := strings.Trim(strings.Replace(row[1], "core", "", 1), "`")
+		for _, resource := range strings.Split(strings.ReplaceAll(row[2], "`", ""), ",") {
+			for _, verb := range strings.Split(row[3], ",") {
+				right := strings.TrimSpace(strings.Join([]string{group, strings.TrimSpace(resource), strings.TrimSpace(verb)}, " "))
+				if strings.Contains(row[4], "the operator's namespace") {
+					own = append(own, right)
+				} else {
+					where = append(where, right)
+				}
+			}
+		}
+	}
+	sort.Strings(where)
+	sort.Strings(own)
+	return where, own
+}
+
+func TestRightsAreThoseOfTheArchitecture(t *testing.T) {
+	where, own := documented(t)
+	if len(where) == 0 {
+		// The operator brings the table with it.
+		return
+	}
+	if got := watching(t)[""]; !slices.Equal(got, where) {
+		t.Errorf("the chart grants\n%s\nARCHITECTURE.md says\n%s", strings.Join(got, "\n"), strings.Join(where, "\n"))
+	}
+	for _, each := range rendered(t) {
+		if each.Kind != "Role" {
+			continue
+		}
+		// The chart binds some to a name, which the table says in words.
+		var got []string
+		for _, right := range granted(into[rbac.Role](t, each).Rules) {
+			words := strings.Fields(right)
+			for len(words) > 0 && strings.HasPrefix(words[len(words)-1], "cronmill-") {
+				words = words[:len(words)-1]
+			}
+			got = append(got, strings.Join(words, " "))
+		}
+		if !slices.Equal(got, own) {
+			t.Errorf("in its own namespace the chart grants\n%s\nARCHITECTURE.md says\n%s", strings.Join(got, "\n"), strings.Join(own, "\n"))
+		}
+	}
+}
+
 func TestNobodyMayListSecretsOrDoEverything(t *testing.T) {
 	for _, values := range valueFiles(t) {
 		for _, each := range rendered(t, with(values)...) {

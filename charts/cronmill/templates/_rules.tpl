@@ -15,14 +15,15 @@ a table, and a test compares the two.
 - apiGroups: [cronmill.dev]
   resources: [crontasks/status, taskqueues/status]
   verbs: [patch]
-# Reads the Redis URL that a TaskQueue names, and writes the URL for its workers. By name: never list, never watch.
+# Reads the Redis URL that a TaskQueue names; writes the copy for its workers, and takes it away. By name: never list,
+# never watch.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, patch, delete]
-# Reads payloads that a CronTask takes from a ConfigMap, and follows their changes.
+# Reads the payload that a CronTask takes from a ConfigMap, by its name.
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [get, list, watch]
+  verbs: [get]
 # Keeps the Deployment of a TaskQueue's workers.
 - apiGroups: [apps]
   resources: [deployments]
@@ -31,15 +32,15 @@ a table, and a test compares the two.
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [get, patch]
-# Sees which workers are ready, and why one ended.
+# Sees why a worker cannot start, while one is to become ready.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list]
 # Tells people what happened to an object, once per transition.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
-# Sees whether the namespace of an object is about to go, where nothing may be created any more.
+# Asks which cluster this is (the uid of kube-system), and whether a namespace is about to go: nothing is drained there.
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
