@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -241,6 +242,20 @@ func matches(t *testing.T, values string, of object, selector, labels map[string
 	for key, want := range selector {
 		if labels[key] != want {
 			t.Errorf("%s: %s selects %s=%s, its pods have %q", values, of, key, want, labels[key])
+		}
+	}
+}
+
+func TestANewPasswordRestartsRedisAndOperator(t *testing.T) {
+	all := rendered(t, "--values", "tests/charts/values/trial.yaml")
+	secret := into[core.Secret](t, one(t, all, "Secret"))
+	want := fmt.Sprintf("%x", sha256.Sum256([]byte(secret.StringData["password"])))[:16]
+	for kind, pod := range map[string]core.PodTemplateSpec{
+		"Deployment":  into[apps.Deployment](t, one(t, all, "Deployment")).Spec.Template,
+		"StatefulSet": into[apps.StatefulSet](t, one(t, all, "StatefulSet")).Spec.Template,
+	} {
+		if got := pod.Annotations["cronmill.dev/redis-secret"]; got != want {
+			t.Errorf("%s is marked %s, the password %s", kind, got, want)
 		}
 	}
 }
