@@ -235,6 +235,11 @@ impl<'a> QueueKeys<'a> {
         self.ours("pause")
     }
 
+    /// The TaskQueue that the queue belongs to.
+    pub(super) fn claim(self) -> String {
+        self.ours("claim")
+    }
+
     /// Zset of schedule entries by when they are due, in Unix ms.
     pub(super) fn due(self) -> String {
         self.ours("due")

@@ -171,6 +171,10 @@ scripts! {
     PUT_ENTRY = "put_entry.lua" + LEDGER;
     /// Remove a schedule entry, or stop it from firing.
     RETIRE_ENTRY = "retire_entry.lua";
+    /// Take a queue for one TaskQueue.
+    CLAIM_QUEUE = "claim_queue.lua";
+    /// Give it back.
+    YIELD_QUEUE = "yield_queue.lua";
     /// Set an entry aside.
     FAULT_ENTRY = "fault_entry.lua";
     /// Read the entries due soon.

@@ -130,7 +130,9 @@ impl Scheduler {
         let parsed = self.parse(queue, due).await?;
         let mut firing = Vec::new();
         for entry in due {
-            let Some(parsed) = parsed.get(&entry.uid) else { continue };
+            let Some(parsed) = parsed.get(&entry.uid).filter(|parsed| (self.is_living)(&parsed.entry)) else {
+                continue;
+            };
             if let Some(request) = self.request(queue, entry, parsed, now) {
                 firing.push((request, Arc::clone(parsed)));
             }

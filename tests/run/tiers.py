@@ -163,6 +163,7 @@ OWN = (
 )
 
 SETTINGS = {
+    "apiserver": Target(needs=(*REDIS, *CONTROL_PLANE), limit_s=2400),
     "bench": Target(needs=(*REDIS, "go", "python3")),
     "cli": Target(needs=(*REDIS, "openssl")),
     "dev": Target(needs=(*REDIS, "ps")),
