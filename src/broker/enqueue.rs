@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use jiff::Timestamp;
 
+use super::expire::begin_by;
 use super::keys::{QUEUES, QueueKeys};
 use super::reply::ceil_s;
 use super::unique::{life_s, own_lock};
@@ -139,7 +140,14 @@ impl Broker {
         let now = self.now_in(queue.as_str());
         let mut call = script::ENQUEUE.call();
         call.key(keys.pending()).key(keys.scheduled()).key(keys.groups()).key(keys.locks());
+        call.key(keys.expiring());
         call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(now.as_nanosecond().to_string());
+        let expiring: Vec<_> =
+            tasks.iter().filter_map(|(message, ..)| Some((&message.id, begin_by(message)?))).collect();
+        call.arg(expiring.len());
+        for (id, at) in expiring {
+            call.arg(id).arg(at);
+        }
         for (message, due, lock_for) in tasks {
             add_task(&mut call, keys, now, message, *due, *lock_for)?;
         }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::claim::seconds;
 use super::enqueue::{check_size, due_s, verdict};
+use super::expire::begin_by;
 use super::keys::QueueKeys;
 use super::packed::Packing;
 use super::reply::{Reply, from_s};
@@ -274,7 +275,10 @@ impl Broker {
             let now = self.now_in(queue.as_str());
             let mut call = script::FINISH_SETS.key(keys.aggregation_sets());
             call.key(keys.pending()).key(keys.scheduled()).key(keys.groups()).key(keys.locks());
-            call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(now.as_nanosecond().to_string());
+            call.key(keys.expiring())
+                .arg(keys.task_prefix())
+                .arg(keys.group_prefix())
+                .arg(now.as_nanosecond().to_string());
             call.arg(packed_ends(keys, now, chunk)?);
             calls.push(call);
             rest = later;
@@ -363,8 +367,9 @@ fn packed_ends(keys: QueueKeys<'_>, now: Timestamp, finishes: &[SetFinish]) -> R
         let (raw, life_s) = (message.encode(), life_s(*lock_for));
         check_size(&message.id, raw.len())?;
         let due_s = due_s(*due, now);
-        ends.array(9).string(key).string(&message.id).string(&raw).string(due_s.to_string());
+        ends.array(10).string(key).string(&message.id).string(&raw).string(due_s.to_string());
         ends.string(&message.group).string(own_lock(keys, message)).string(life_s.to_string());
+        ends.string(begin_by(message).map_or(String::new(), |at| at.to_string()));
         ends.array(1 + ids.len()).string(key);
         for id in ids {
             ends.string(keys.task(id));

@@ -96,7 +96,7 @@ class Node(Bed):
         """A pod with a web server, and its service."""
         self.kubectl.apply(service(name, 8080), pod(name, "serve", ":8080", f"this is {name}"))
         slices = ("endpointslices", "-l", f"kubernetes.io/service-name={name}")
-        ready = lambda: [one for found in self.kubectl.get(*slices)["items"] for one in found["endpoints"] or ()]
+        ready = lambda: [one for found in self.kubectl.list(*slices) for one in found["endpoints"] or ()]
         until(f"{name} serves", ready)
 
     def test_a_pod_runs_and_its_log_is_read_from_the_machines_own_shell(self):

@@ -163,16 +163,17 @@ OWN = (
 )
 
 SETTINGS = {
-    "bench": Target(needs=(*REDIS, "go")),
+    "apiserver": Target(needs=(*REDIS, *CONTROL_PLANE), limit_s=2400),
+    "bench": Target(needs=(*REDIS, "go", "python3")),
     "cli": Target(needs=(*REDIS, "openssl")),
     "dev": Target(needs=(*REDIS, "ps")),
     "docs": Target(needs=(*REDIS, "go", "python3")),
     "figures": Target(needs=(*REDIS, "python3")),
-    "firing": Target(needs=(*REDIS, "go", "faketime")),
+    "firing": Target(needs=(*REDIS, "go", "python3", "faketime")),
     "handlers": Target(needs=(*REDIS, "sqlite3", "python3", "openssl")),
-    "interop": Target(needs=(*REDIS, "go")),
+    "interop": Target(needs=(*REDIS, "go", "python3")),
     "links": Target(needs=(*REDIS, "openssl", "faketime", "python3")),
-    "proofs": Target(needs=(*REDIS, "go")),
+    "proofs": Target(needs=(*REDIS, "go", "python3")),
     "schedule": Target(needs=("go",)),
     "support": Target(needs=(*REDIS, "openssl")),
 }

@@ -256,10 +256,10 @@ impl RedisServer {
         redis_cluster::one_of(answers.collect())
     }
 
-    /// [`RedisServer::cli`] on this very node, also where it has others around it, and with arguments of calls in what it
-    /// answers, which may be any bytes.
+    /// [`RedisServer::cli`] on this very node, also where it has others around it.
     pub fn cli_here<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> String {
         let arguments: Vec<_> = arguments.into_iter().collect();
+        // The slow log quotes what calls carried, which may be no text.
         String::from_utf8_lossy(&self.ask(&self.here(), &arguments)).into_owned()
     }
 
