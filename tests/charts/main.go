@@ -1,5 +1,5 @@
-// Package main writes what is made of other files: deploy/install.yaml and the table of values in a README of the charts,
-// and a ConfigMap of the scripts for Argo CD.
+// Package main writes what is made of other files: the definitions that a chart holds, deploy/install.yaml, the table of
+// values in the chart's README, and a ConfigMap of the scripts for Argo CD.
 //
 //	go run . write    writes them
 //	go run . check    exits 1 and names each that is stale
@@ -13,11 +13,32 @@ import (
 	"path/filepath"
 )
 
-// generated are the files, each with what makes its text.
-var generated = map[string]func() (string, error){
-	"deploy/install.yaml":                 install,
-	"deploy/gitops/argocd/argocd-cm.yaml": argocdCM,
-	"charts/cronmill/README.md":           readme,
+// file is a generated file, and what makes its text.
+type file struct {
+	path string
+	make func() (string, error)
+}
+
+// generated are the files, each after those that it is made of.
+func generated() ([]file, error) {
+	definitions, err := filepath.Glob(filepath.Join(root(), "crds/*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var files []file
+	for _, definition := range definitions {
+		copied := func() (string, error) {
+			text, err := os.ReadFile(definition)
+			return string(text), err
+		}
+		// Copies, not links: what Flux takes out of a Git repository has no links in it.
+		files = append(files, file{crdsChart + "/files/" + filepath.Base(definition), copied})
+	}
+	return append(files,
+		file{"deploy/install.yaml", install},
+		file{"deploy/gitops/argocd/argocd-cm.yaml", argocdCM},
+		file{chart + "/README.md", readme},
+	), nil
 }
 
 func main() {
@@ -25,41 +46,49 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: go run . write|check")
 		os.Exit(2)
 	}
-	stale, err := compare()
+	isWriting := os.Args[1] == "write"
+	stale, err := compare(isWriting)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "charts:", err)
 		os.Exit(3)
 	}
-	for path, text := range stale {
-		if os.Args[1] == "check" {
+	for _, path := range stale {
+		if isWriting {
+			fmt.Println("wrote", path)
+		} else {
 			fmt.Fprintf(os.Stderr, "%s is stale; run 'make generate' and commit the result\n", path)
-			continue
 		}
-		if err := os.WriteFile(filepath.Join(root(), path), []byte(text), 0o644); err != nil {
-			fmt.Fprintln(os.Stderr, "charts:", err)
-			os.Exit(3)
-		}
-		fmt.Println("wrote", path)
 	}
-	if os.Args[1] == "check" && len(stale) > 0 {
+	if !isWriting && len(stale) > 0 {
 		os.Exit(1)
 	}
 }
 
-// compare returns the files whose text is not what it should be, each with the text it should have.
-func compare() (map[string]string, error) {
-	stale := map[string]string{}
-	for path, make := range generated {
-		text, err := make()
+// compare lists the files whose text is not what it should be, and writes them anew if asked to.
+func compare(isWriting bool) ([]string, error) {
+	files, err := generated()
+	if err != nil {
+		return nil, err
+	}
+	var stale []string
+	for _, file := range files {
+		text, err := file.make()
 		if err != nil {
-			return nil, fmt.Errorf("make %s: %w", path, err)
+			return nil, fmt.Errorf("make %s: %w", file.path, err)
 		}
-		now, err := os.ReadFile(filepath.Join(root(), path))
+		path := filepath.Join(root(), file.path)
+		now, err := os.ReadFile(path)
 		if err != nil && !os.IsNotExist(err) {
 			return nil, err
 		}
-		if string(now) != text {
-			stale[path] = text
+		if string(now) == text {
+			continue
+		}
+		stale = append(stale, file.path)
+		if isWriting {
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return stale, nil

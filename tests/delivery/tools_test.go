@@ -1,4 +1,5 @@
-// Package delivery has the tests of how cronmill comes onto a cluster.
+// Package delivery has the tests of how cronmill comes onto a cluster: with Helm, with kubectl, from Git. Those that need
+// a cluster run on a real control plane, which they start.
 package delivery
 
 import (

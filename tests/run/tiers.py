@@ -95,7 +95,7 @@ def go_module(folder):
 
 
 # Go modules in tests/ that are tiers by themselves, with the programs of tests/tools that they use.
-GO_TIERS = {"charts": ("helm", "helm-unittest", "promtool"), "delivery": ("helm",)}
+GO_TIERS = {"charts": ("helm", "helm-unittest", "promtool"), "delivery": ("helm", "kubernetes")}
 
 
 def go_tier(name):
@@ -153,7 +153,7 @@ OWN = (
     Tier("unit", unit),
     Tier("features", features),
     Tier("peers", peers, needs=("go",), limit_s=900),
-    Tier("delivery", lambda: go_tier("delivery"), needs=("go", "python3"), limit_s=1800),
+    Tier("delivery", lambda: go_tier("delivery"), needs=CONTROL_PLANE, limit_s=2400),
     Tier("charts", charts, needs=(*RUST, *REDIS, "go", "python3"), limit_s=2400),
     # Building Kubernetes from nothing takes most of it.
     Tier("cluster", cluster, needs=CONTROL_PLANE, limit_s=2400),
