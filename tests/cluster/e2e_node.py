@@ -132,7 +132,8 @@ class Node(Bed):
     def test_a_service_is_reached_from_another_pod_and_from_the_one_behind_it(self):
         self.serve("web")
         self.assertEqual(self.run_pod("asks", "get", "http://web"), "this is web")
-        self.assertIn("this is web", self.kubectl("exec", "web", "--", "/pod", "get", "http://web"))
+        # By its short name a pod finds itself, without the service.
+        self.assertIn("this is web", self.kubectl("exec", "web", "--", "/pod", "get", "http://web.default"))
 
     def test_pods_reach_the_api_server(self):
         done = self.kubectl.apply(pod("asks-api", "get", "https://kubernetes.default/healthz"))
