@@ -35,6 +35,7 @@ prove: ## One long proof: NAME=…; without a name, lists them
 
 generate: ## Write every generated file anew
 	cargo run --quiet --bin generate -- write .
+	cd tests/charts && go run . write
 
 lint: ## Formatting, warnings, licences
 	@$(PYTHON) tests/run test lint

@@ -15,7 +15,7 @@ pub mod broker;
 pub mod causes;
 #[cfg(feature = "cli")]
 pub mod cli;
-#[cfg(feature = "local")]
+#[cfg(feature = "crd")]
 pub mod crd;
 #[cfg(feature = "handlers")]
 pub mod handlers;
@@ -23,7 +23,11 @@ pub mod inspector;
 pub mod keeper;
 #[cfg(feature = "local")]
 pub mod local;
+#[cfg(feature = "operator")]
+pub mod operator;
 pub mod producer;
+#[cfg(feature = "crd")]
+pub mod resolve;
 pub mod scaling;
 pub mod schedule;
 pub mod scheduler;

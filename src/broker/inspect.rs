@@ -139,6 +139,21 @@ pub struct TaskView {
     pub crashes: u32,
 }
 
+impl Backlog {
+    /// What both queues ask for.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            active: self.active + other.active,
+            pending: self.pending + other.pending,
+            due_soon: self.due_soon + other.due_soon,
+            ticks_soon: self.ticks_soon + other.ticks_soon,
+            next_tick: [self.next_tick, other.next_tick].into_iter().flatten().min(),
+            processed: self.processed + other.processed,
+        }
+    }
+}
+
 impl Broker {
     /// All queues, sorted by name.
     ///

@@ -220,6 +220,11 @@ impl<'a> QueueKeys<'a> {
         self.ours("locks")
     }
 
+    /// Zset of tasks that are of no use unless they begin in time, by that time in Unix ms.
+    pub(super) fn expiring(self) -> String {
+        self.ours("expiring")
+    }
+
     /// The worker that looks at this queue's groups at the moment.
     pub(super) fn aggregator(self) -> String {
         self.ours("aggregator")
@@ -228,6 +233,11 @@ impl<'a> QueueKeys<'a> {
     /// Who paused the queue, why and until when.
     pub(super) fn pause_note(self) -> String {
         self.ours("pause")
+    }
+
+    /// The TaskQueue that the queue belongs to.
+    pub(super) fn claim(self) -> String {
+        self.ours("claim")
     }
 
     /// Zset of schedule entries by when they are due, in Unix ms.

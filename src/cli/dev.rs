@@ -1,7 +1,7 @@
 //! `cronmill dev`: manifests in force on this machine, without a cluster.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -186,7 +186,7 @@ impl DevArgs {
             cluster: cluster(&self.files),
             manifests: self.files,
             redis,
-            host: host(),
+            host: super::host::name(),
             bundled_worker: self.worker.unwrap_or_else(|| program.with_file_name("cronmill-worker")),
             guard: GuardCommand { program, words: vec![GUARD_WORD.into()] },
             metrics,
@@ -258,13 +258,4 @@ fn cluster(files: &[PathBuf]) -> String {
     }
     let hex: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("local-{hex}")
-}
-
-/// This machine's name, as workers and asynq tell it.
-fn host() -> String {
-    let name = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
-    match name.trim() {
-        "" => "unknown-host".to_owned(),
-        name => name.to_owned(),
-    }
 }

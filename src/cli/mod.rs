@@ -14,6 +14,10 @@ mod cron;
 #[cfg(feature = "local")]
 pub mod dev;
 pub mod exit;
+#[cfg(any(feature = "local", feature = "operator"))]
+mod host;
+#[cfg(feature = "operator")]
+pub mod operator;
 mod output;
 mod program;
 mod queue;

@@ -12,6 +12,8 @@ use super::cron::CronCommand;
 #[cfg(feature = "local")]
 use super::dev::{self, DevArgs};
 use super::exit::{Failure, exit_code};
+#[cfg(feature = "operator")]
+use super::operator::OperatorArgs;
 use super::queue::QueueCommand;
 use super::server::ServerCommand;
 #[cfg(feature = "handlers")]
@@ -37,6 +39,8 @@ enum Command {
     Dev(DevArgs),
     #[cfg(feature = "local")]
     Check(CheckArgs),
+    #[cfg(feature = "operator")]
+    Operator(OperatorArgs),
     #[command(subcommand)]
     Cron(CronCommand),
     #[command(subcommand)]
@@ -80,6 +84,8 @@ impl Command {
             Self::Dev(args) => args.run(),
             #[cfg(feature = "local")]
             Self::Check(args) => args.run(),
+            #[cfg(feature = "operator")]
+            Self::Operator(args) => args.run(),
             Self::Cron(command) => once(command.run()),
             Self::Task(command) => once(command.run()),
             Self::Queue(command) => once(command.run()),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,17 +21,29 @@ use super::schema::{self, DNS_LABEL, DNS_SUBDOMAIN, NOT_BLANK, ZONE};
     namespaced,
     shortname = "ct",
     category = "cronmill",
+    status = "CronTaskStatus",
     derive = "PartialEq",
     doc = "A task on a schedule: each nominal time of the schedule (a tick) puts one task into a queue.",
     printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule"),
     printcolumn(name = "TZ", type_ = "string", json_path = ".spec.timeZone"),
     printcolumn(name = "Suspend", type_ = "boolean", json_path = ".spec.suspend"),
     printcolumn(name = "Queue", type_ = "string", json_path = ".spec.queueRef.queue"),
+    printcolumn(name = "Last", type_ = "date", json_path = ".status.lastScheduleTime"),
+    printcolumn(name = "Next", type_ = "string", json_path = ".status.nextScheduleTime"),
+    printcolumn(name = "Last-Result", type_ = "string", json_path = ".status.lastResult"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Schedules", type_ = "string", json_path = ".spec.schedules", priority = 1),
     printcolumn(name = "TaskQueue", type_ = "string", json_path = ".spec.queueRef.name", priority = 1),
     printcolumn(name = "Type", type_ = "string", json_path = ".spec.task.type", priority = 1),
     printcolumn(name = "Policy", type_ = "string", json_path = ".spec.concurrencyPolicy", priority = 1),
+    printcolumn(name = "Observed", type_ = "date", json_path = ".status.observedAt", priority = 1),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].message",
+        priority = 1
+    ),
     validation = Rule::new("self.metadata.name.size() <= 63")
         .message("metadata.name must have at most 63 characters, so that it fits into a label")
 )]
@@ -179,8 +193,14 @@ pub enum CatchUpPolicy {
 /// One queue of one TaskQueue.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = schema::never_null)]
 pub struct QueueRef {
-    /// The TaskQueue's name, in the namespace of this object.
+    /// The TaskQueue's namespace; one other than that of this object only if the TaskQueue allows it with
+    /// allowedNamespaces. Default: the namespace of this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
+    pub namespace: Option<String>,
+    /// The TaskQueue's name.
     #[schemars(length(min = 1, max = 52), regex(pattern = DNS_SUBDOMAIN))]
     pub name: String,
     /// One of that TaskQueue's queues, by the name it has there. Default "default". After a change the
@@ -205,6 +225,12 @@ pub struct TaskTemplate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_value")]
     pub payload: Option<Value>,
+
+    /// Where the payload comes from; payload is then not set. It is taken as it stands there. A change there holds
+    /// from the first tick after 30 s. It needs a cluster: without one it is refused. Secrets are no payload:
+    /// what a handler needs of them belongs into its worker's environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_from: Option<PayloadSource>,
 
     /// Key-value pairs the handler gets beside the payload, 32 at most, keys of 1 to 128 and values of up to
     /// 1024 characters. Keys that begin with "cronmill-" are ours. Default: none. Workers on asynq before
@@ -252,6 +278,58 @@ pub struct TaskTemplate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200), regex(pattern = NOT_BLANK))]
     pub group: Option<String>,
+}
+
+/// Where a payload comes from.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PayloadSource {
+    /// A key of a ConfigMap in the namespace of this object.
+    pub config_map_key_ref: ConfigMapKey,
+}
+
+/// A key of a ConfigMap.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConfigMapKey {
+    /// The ConfigMap's name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_SUBDOMAIN))]
+    pub name: String,
+    /// The key in its data or binaryData.
+    #[schemars(length(min = 1, max = 253), regex(pattern = NOT_BLANK))]
+    pub key: String,
+}
+
+/// What is known of a CronTask.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = schema::never_null)]
+pub struct CronTaskStatus {
+    /// The generation of the spec that the conditions are about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready: the spec is accepted and in force, whatever became of the last run. Reconciling: it is being put into
+    /// force. Stalled: nothing but an edit, here or of what it refers to, helps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// The queue's name in Redis.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// Nominal time of the last tick that was enqueued, as of observedAt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_schedule_time: Option<Timestamp>,
+    /// Nominal time of the next tick, as of observedAt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_schedule_time: Option<Timestamp>,
+    /// What became of the last tick, as of observedAt: the state of its task (Pending, Scheduled, Aggregating, Active,
+    /// Retry, Archived, Completed; Unknown once the task is gone), or why there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_result: Option<String>,
+    /// When the fields that say so were read. One budget of writes for the whole cluster refreshes them, so the more
+    /// objects there are, the older they may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_at: Option<Timestamp>,
 }
 
 /// The lock of a unique task.

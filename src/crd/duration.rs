@@ -43,7 +43,7 @@ pub struct DurationError(String);
 
 impl Duration {
     /// A number of seconds. For the defaults in this module, where it is known to fit the written form.
-    pub(super) const fn seconds(seconds: u32) -> Self {
+    pub const fn seconds(seconds: u32) -> Self {
         Self { seconds: seconds as i64 }
     }
 

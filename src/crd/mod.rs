@@ -13,12 +13,15 @@ mod schema;
 mod task_queue;
 
 pub use cron_task::{
-    CatchUp, CatchUpPolicy, ConcurrencyPolicy, CronTask, CronTaskSpec, DaylightSaving, GapPolicy,
-    OverlapPolicy, QueueRef, TaskTemplate, Unique,
+    CatchUp, CatchUpPolicy, ConcurrencyPolicy, ConfigMapKey, CronTask, CronTaskSpec, CronTaskStatus,
+    DaylightSaving, GapPolicy, OverlapPolicy, PayloadSource, QueueRef, TaskTemplate, Unique,
 };
 pub use duration::{Duration, DurationError};
 pub use schema::{DNS_LABEL, DNS_SUBDOMAIN, pattern_meaning};
-pub use task_queue::{Paused, Priority, Queue, Scaling, TaskQueue, TaskQueueSpec, Workers};
+pub use task_queue::{
+    DeadLetter, DeletionPolicy, Paused, Priority, Queue, RedisRef, Scaling, SecretKey, TaskQueue,
+    TaskQueueSpec, TaskQueueStatus, Workers, WorkersStatus,
+};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::CustomResourceExt as _;
@@ -31,7 +34,18 @@ pub const VERSION: &str = "v1alpha1";
 /// The definitions of both kinds, as a cluster needs them.
 #[must_use]
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![CronTask::crd(), TaskQueue::crd()]
+    [CronTask::crd(), TaskQueue::crd()].map(with_plain_status).into()
+}
+
+/// An absent status is absent, as any other field, and never `null`.
+fn with_plain_status(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    let schemas = definition.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
+    for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
+        if let Some(status) = schema.properties.as_mut().and_then(|fields| fields.get_mut("status")) {
+            status.nullable = None;
+        }
+    }
+    definition
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! `TaskQueue`: queues, and the fleet of workers that serves them.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::duration::Duration;
-use super::schema::{self, DNS_LABEL, NOT_BLANK, REDIS_NAME};
+use super::schema::{self, DNS_LABEL, DNS_SUBDOMAIN, NOT_BLANK, REDIS_NAME};
 
 /// What a TaskQueue asks for: its queues, how workers take from them, and the workers themselves.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -18,21 +19,53 @@ use super::schema::{self, DNS_LABEL, NOT_BLANK, REDIS_NAME};
     namespaced,
     shortname = "tq",
     category = "cronmill",
+    status = "TaskQueueStatus",
+    scale(
+        spec_replicas_path = ".spec.workers.replicas",
+        status_replicas_path = ".status.workers.current",
+        label_selector_path = ".status.workers.selector"
+    ),
     derive = "PartialEq",
     doc = "Queues in Redis, and the fleet of workers that serves them.",
-    printcolumn(name = "Priority", type_ = "string", json_path = ".spec.priority"),
-    printcolumn(name = "Concurrency", type_ = "integer", json_path = ".spec.workers.concurrency"),
-    printcolumn(name = "Min", type_ = "integer", json_path = ".spec.workers.scaling.minReplicas"),
-    printcolumn(name = "Max", type_ = "integer", json_path = ".spec.workers.scaling.maxReplicas"),
-    printcolumn(name = "Fixed", type_ = "integer", json_path = ".spec.workers.replicas"),
+    printcolumn(name = "Pending", type_ = "integer", json_path = ".status.pending"),
+    printcolumn(name = "Active", type_ = "integer", json_path = ".status.active"),
+    printcolumn(name = "Scheduled", type_ = "integer", json_path = ".status.scheduled"),
+    printcolumn(name = "Retry", type_ = "integer", json_path = ".status.retry"),
+    printcolumn(name = "Dead", type_ = "integer", json_path = ".status.archived"),
+    printcolumn(name = "Workers", type_ = "string", json_path = ".status.workers.shown"),
+    printcolumn(name = "Wait", type_ = "string", json_path = ".status.wait"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Lease", type_ = "string", json_path = ".spec.lease", priority = 1),
+    printcolumn(name = "Priority", type_ = "string", json_path = ".spec.priority", priority = 1),
+    printcolumn(name = "Concurrency", type_ = "integer", json_path = ".spec.workers.concurrency", priority = 1),
+    printcolumn(name = "Min", type_ = "integer", json_path = ".spec.workers.scaling.minReplicas", priority = 1),
+    printcolumn(name = "Max", type_ = "integer", json_path = ".spec.workers.scaling.maxReplicas", priority = 1),
+    printcolumn(name = "Fixed", type_ = "integer", json_path = ".spec.workers.replicas", priority = 1),
+    printcolumn(name = "Observed", type_ = "date", json_path = ".status.observedAt", priority = 1),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].message",
+        priority = 1
+    ),
     validation = Rule::new("self.metadata.name.size() <= 52")
         .message("metadata.name must have at most 52 characters, so that the names of its workers fit")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(transform = schema::never_null)]
+#[x_kube(
+    validation = Rule::new(
+        "has(self.redis) == has(oldSelf.redis) && (!has(self.redis) || self.redis == oldSelf.redis)"
+    )
+    .message("redis cannot be changed, or tasks would be left behind; make another TaskQueue")
+)]
 pub struct TaskQueueSpec {
+    /// The Redis that holds the queues. Cannot be changed. Required in a cluster, unless its administrator lists the
+    /// namespace for a Redis that is shared: there a queue without redisName is called namespace:name in Redis.
+    /// Without a cluster it is not looked at: all queues are in the one Redis of that run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisRef>,
+
     /// The queues, 1 to 64, each name once. Removing one stops its workers from taking its tasks; the tasks
     /// stay in Redis.
     #[schemars(length(min = 1, max = 64))]
@@ -62,10 +95,60 @@ pub struct TaskQueueSpec {
     #[serde(default)]
     pub dead_letter: DeadLetter,
 
+    /// Namespaces whose CronTasks may use these queues too, beside that of this object; 64 at most. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 63), regex(pattern = DNS_LABEL)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub allowed_namespaces: Vec<String>,
+
+    /// What happens to the tasks when this object is deleted: Retain leaves them in Redis. Drain lets the workers
+    /// finish what can run, and waits for that; in a namespace that is being deleted it is Retain. Delete deletes the
+    /// queues with all they hold. Default Retain. Without a cluster they are always left.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+
     /// The workers that serve these queues. Absent: none are started, and none are scaled; something else has
     /// to take the tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<Workers>,
+}
+
+/// Which Redis.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RedisRef {
+    /// The key of a Secret, in the namespace of this object, that holds the URL: redis://, rediss://,
+    /// redis-sentinel:// or redis-cluster://. When it changes, so does what everything connects to, within a minute.
+    pub secret_ref: SecretKey,
+}
+
+/// A key of a Secret.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretKey {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_SUBDOMAIN))]
+    pub name: String,
+    /// The key in its data. Default "url".
+    #[serde(default = "secret_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NOT_BLANK))]
+    pub key: String,
+}
+
+fn secret_key() -> String {
+    "url".to_owned()
+}
+
+/// What happens to tasks when their TaskQueue is deleted.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeletionPolicy {
+    /// They stay in Redis.
+    #[default]
+    Retain,
+    /// What can run is finished first.
+    Drain,
+    /// They are deleted.
+    Delete,
 }
 
 /// The limits of an archive.
@@ -142,8 +225,10 @@ pub enum Priority {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(transform = schema::never_null)]
 pub struct Workers {
-    /// The pod that runs one worker, as in a Deployment. Absent: the bundled worker. A change replaces the
-    /// workers, which first finish what they hold.
+    /// The pod that runs one worker, as in a Deployment, which it becomes a part of as it is: its container named
+    /// worker (the only one may have any name) is also told the queues, the concurrency and the Redis in its
+    /// environment, in place of variables of the same names. Absent: the bundled worker. A change replaces the workers,
+    /// which first finish what they hold. Without a cluster the first container runs as a process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
     pub template: Option<Map<String, Value>>,
@@ -204,6 +289,68 @@ impl Default for Scaling {
             stabilization: stabilization(),
         }
     }
+}
+
+/// What is known of a TaskQueue. The numbers are sums over its queues.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = schema::never_null)]
+pub struct TaskQueueStatus {
+    /// The generation of the spec that the conditions are about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready: the spec is accepted and in force. RedisReachable: Redis answers. QueuesClaimed: the queues in
+    /// Redis are this TaskQueue's. Scaling: the number of workers follows the work. WorkersHealthy: no worker is known
+    /// that cannot run. Reconciling: it is being put into force. Stalled: nothing but an edit, here or of what it refers to,
+    /// helps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// Tasks that can be claimed, as of observedAt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<i64>,
+    /// Tasks that run, as of observedAt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<i64>,
+    /// Tasks that are to run later, as of observedAt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<i64>,
+    /// Tasks that wait for another attempt, as of observedAt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<i64>,
+    /// Tasks that were given up, as of observedAt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived: Option<i64>,
+    /// How long the oldest task that can be claimed has waited, in whole seconds, as of observedAt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Duration>,
+    /// The workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<WorkersStatus>,
+    /// When the fields that say so were read. One budget of writes for the whole cluster refreshes them, so the more
+    /// objects there are, the older they may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_at: Option<Timestamp>,
+}
+
+/// The workers of a TaskQueue, as its Deployment tells.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = schema::never_null)]
+pub struct WorkersStatus {
+    /// Workers that there are to be.
+    pub wanted: i32,
+    /// Workers that there are.
+    pub current: i32,
+    /// Workers that are ready.
+    pub ready: i32,
+    /// Ready and wanted in one text, as kubectl shows it.
+    pub shown: String,
+    /// The labels of their pods, as a selector.
+    pub selector: String,
+    /// Why there are to be so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 fn lease() -> Duration {

@@ -159,7 +159,10 @@ fn the_defaults_are_those_of_the_design() {
     let schema = schema_of(&TaskQueue::crd());
     let spec = &schema["properties"]["spec"];
     let dead_letter = json!({ "maxTasks": 10_000, "maxAge": "90d" });
-    assert_eq!(defaults(spec), json!({ "priority": "Weighted", "lease": "30s", "deadLetter": dead_letter }));
+    assert_eq!(
+        defaults(spec),
+        json!({ "priority": "Weighted", "lease": "30s", "deadLetter": dead_letter, "deletionPolicy": "Retain" })
+    );
     assert_eq!(defaults(&spec["properties"]["deadLetter"]), dead_letter);
     let scaling = json!({ "minReplicas": 0, "maxReplicas": 10, "targetWait": "10s", "stabilization": "1m" });
     assert_eq!(defaults(&spec["properties"]["workers"]), json!({ "concurrency": 20, "scaling": scaling }));

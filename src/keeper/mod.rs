@@ -7,6 +7,7 @@
 //! The steps themselves are atomic and safe to repeat: two keepers at once do no harm, only work twice.
 
 mod queue;
+mod several;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::broker::{ArchiveLimits, Broker, Dropped, Owner};
 use crate::task::{Message, QueueName, default_retry_delay};
 
 use queue::QueueKeeper;
+pub use several::Keepers;
 
 /// Keeps some queues for as long as it runs.
 pub struct Keeper {

@@ -17,15 +17,15 @@ use tokio_util::sync::CancellationToken;
 use super::error::LocalError;
 use super::event::{Event, Tell};
 use super::guard::{Guard, GuardCommand};
-use super::keep::Keepers;
 use super::manifest::{Changes, ObjectKey, ResolvedQueue, ResolvedTask};
 use super::private_redis::PrivateRedis;
 use super::put::Put;
 use super::read::{Found, Reader};
-use super::record;
 use super::squad::{Squads, Surroundings};
-use crate::broker::{ArchiveLimits, Broker, Endpoint, Outage, Owner};
-use crate::scheduler::{Scheduler, Tick};
+use crate::broker::{ArchiveLimits, Broker, Dropped, Endpoint, Outage, Owner};
+use crate::keeper::Keepers;
+use crate::scheduler::{Scheduler, Tick, announce_outcomes, record_tick};
+use crate::task::QueueName;
 use crate::telemetry::Metrics;
 
 /// How often fleets are looked at.
@@ -131,11 +131,11 @@ impl Dev {
         let broker = Broker::connect(&endpoint).await?;
         tell(Event::Redis { address: endpoint.to_string(), is_private: private.is_some() });
         let owner = Owner::new(&options.host, std::process::id(), &uuid::Uuid::new_v4().to_string());
-        record::announce(&options.metrics);
+        announce_outcomes(&options.metrics);
         let scheduler = Scheduler::new(broker.clone(), owner.clone()).on_tick({
             let (tell, metrics) = (Arc::clone(&tell), options.metrics.clone());
             move |tick: &Tick| {
-                record::tick(&metrics, tick);
+                record_tick(&metrics, tick);
                 tell(Event::Tick(tick.clone()));
             }
         });
@@ -150,7 +150,13 @@ impl Dev {
         };
         let squads = Squads::new(broker.clone(), around, options.metrics.clone(), Arc::clone(&tell));
         let mut dev = Self {
-            keepers: Keepers::new(broker.clone(), owner, Arc::clone(&tell)),
+            keepers: Keepers::new(broker.clone(), owner, {
+                let tell = Arc::clone(&tell);
+                move |queue: &QueueName, dropped: Dropped| {
+                    let (age, number) = (dropped.age, dropped.number);
+                    tell(Event::Dropped { queue: queue.to_string(), age, number });
+                }
+            }),
             broker,
             scheduler,
             reader: Some(reader),

@@ -12,13 +12,11 @@ mod event;
 mod fleet;
 mod group;
 mod guard;
-mod keep;
 pub mod manifest;
 mod observe;
 mod private_redis;
 mod put;
 mod read;
-mod record;
 mod squad;
 
 pub use dev::{Dev, Options, Redis};

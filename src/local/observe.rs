@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::broker::{Backlog, LiveServer};
-use crate::scaling::Snapshot;
+use crate::scaling::{RunTime, Snapshot, approach};
 
-/// How much a new measurement weighs against the old ones.
-const WEIGHT: f64 = 0.2;
 /// Lead time until one was measured: what starting a process takes at most.
 const LEAD_TIME_GUESS: Duration = Duration::from_secs(1);
 /// A worker that gave no sign of life for so long will give none: not every program shows itself in Redis.
@@ -19,12 +17,8 @@ const SIGN_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Observer {
     lead_time: Duration,
-    /// Seconds a run takes.
-    run_time_s: Option<f64>,
-    /// When it last looked, and how many attempts had ended by then.
-    last: Option<(Instant, u64)>,
-    /// Task-seconds run since an attempt last ended.
-    running_s: f64,
+    run_time: RunTime,
+    started: Instant,
     /// The processes known, and since when the first sign of each is awaited.
     awaited: BTreeMap<u32, Option<Instant>>,
 }
@@ -46,9 +40,8 @@ impl Observer {
     pub(super) fn new() -> Self {
         Self {
             lead_time: LEAD_TIME_GUESS,
-            run_time_s: None,
-            last: None,
-            running_s: 0.0,
+            run_time: RunTime::default(),
+            started: Instant::now(),
             awaited: BTreeMap::new(),
         }
     }
@@ -60,13 +53,13 @@ impl Observer {
 
     /// What there is to do, as read at `at`, which was `now` by Redis's clock; `workers` stay.
     pub(super) fn snapshot(&mut self, work: &Backlog, at: Instant, now: Timestamp, workers: u32) -> Snapshot {
-        self.learn_run_time(work.active, work.processed, at);
+        self.run_time.learn(work.active, work.processed, at.saturating_duration_since(self.started));
         Snapshot {
             active: work.active,
             pending: work.pending,
             due_soon: work.due_soon,
             ticks_soon: work.ticks_soon,
-            run_time: self.run_time_s.map(Duration::from_secs_f64),
+            run_time: self.run_time.get(),
             lead_time: self.lead_time,
             next_tick: work.next_tick.map(|tick| until(now, tick)),
             current: workers,
@@ -95,27 +88,6 @@ impl Observer {
             }
         }
     }
-
-    /// Little's law: the tasks that ran over a time, divided by those that ended in it, is how long one runs.
-    ///
-    /// Runs far shorter than the time between two looks come out as nearly nothing, which is right for them: one
-    /// slot does many in that time.
-    fn learn_run_time(&mut self, active: u64, processed: u64, at: Instant) {
-        let Some((then, before)) = self.last.replace((at, processed)) else { return };
-        self.running_s += active as f64 * at.duration_since(then).as_secs_f64();
-        let ended = processed.saturating_sub(before);
-        if ended == 0 {
-            return;
-        }
-        let measured = self.running_s / ended as f64;
-        self.running_s = 0.0;
-        self.run_time_s = Some(self.run_time_s.map_or(measured, |old| approach(old, measured)));
-    }
-}
-
-/// An average in which older measurements count less and less.
-fn approach(old: f64, new: f64) -> f64 {
-    (old + WEIGHT * (new - old)).max(0.0)
 }
 
 fn until(now: Timestamp, then: Timestamp) -> Duration {
@@ -126,37 +98,6 @@ fn until(now: Timestamp, then: Timestamp) -> Duration {
 mod tests {
     use super::*;
     use crate::task::ServerInfo;
-
-    const LOOK: Duration = Duration::from_millis(250);
-
-    /// The run time learned from looks at (active, processed), 250 ms apart.
-    fn learned(looks: impl IntoIterator<Item = (u64, u64)>) -> Option<f64> {
-        let (mut observer, start) = (Observer::new(), Instant::now());
-        for (place, (active, processed)) in (0..).zip(looks) {
-            let work = Backlog { active, processed, ..Backlog::default() };
-            observer.snapshot(&work, start + LOOK * place, Timestamp::UNIX_EPOCH, 0);
-        }
-        observer.run_time_s
-    }
-
-    #[test]
-    fn the_run_time_of_a_steady_stream_is_found_whatever_its_length() {
-        // Twenty at a time for three seconds each: one ends every 150 ms.
-        let steady = learned((0..400).map(|look| (20, look * 250 / 150))).unwrap();
-        assert!((2.7..3.3).contains(&steady), "{steady}");
-        // One run of a minute after another.
-        let long = learned((0..1200).map(|look| (1, look / 240))).unwrap();
-        assert!((57.0..63.0).contains(&long), "{long}");
-        // Thousands a second: hardly ever is one seen running.
-        let short = learned((0..100).map(|look| (look % 2, look * 500))).unwrap();
-        assert!(short < 0.001, "{short}");
-    }
-
-    #[test]
-    fn nothing_is_learned_before_a_run_has_ended_or_when_the_counter_starts_again() {
-        assert_eq!(learned((0..100).map(|_| (5, 7))), None);
-        assert_eq!(learned([(0, 1000), (0, 0), (0, 0)]), None);
-    }
 
     #[test]
     fn the_lead_time_is_learned_once_from_each_worker_that_shows_itself() {

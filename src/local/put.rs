@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +14,6 @@ use super::event::{Event, Tell};
 use super::manifest::{Changes, ObjectKey, ResolvedQueue, ResolvedTask};
 use crate::broker::Outage;
 use crate::broker::{BrokerError, PauseNote};
-use crate::crd::Paused;
 use crate::schedule::Entry;
 use crate::scheduler::{Applied, Scheduler, SchedulerError};
 use crate::task::QueueName;
@@ -332,8 +330,10 @@ impl Put {
         if served.is_some() {
             broker.register_queue(name).await?;
         }
-        match served.and_then(|(object, queue)| note(&object.key, queue.paused.as_ref()?, broker.now())) {
-            Some(note) => {
+        match served.and_then(|(object, queue)| Some((object, queue.pause_at(broker.now())?))) {
+            Some((object, paused)) => {
+                let (source, actor) = (SOURCE.to_owned(), object.key.to_string());
+                let note = PauseNote { source, reason: paused.reason.clone(), actor, until: paused.until };
                 if !broker.pause(name, &note).await? {
                     tracing::info!(queue.name = %name, "paused by another program already");
                 }
@@ -347,13 +347,6 @@ impl Put {
 /// The names in Redis of a TaskQueue's queues.
 fn names(queue: &ResolvedQueue) -> impl Iterator<Item = QueueName> {
     queue.queues.iter().map(|queue| queue.redis_name.clone())
-}
-
-/// The pause a manifest asks for; `None` once it is over.
-fn note(asks: &ObjectKey, paused: &Paused, now: Timestamp) -> Option<PauseNote> {
-    let (source, actor) = (SOURCE.to_owned(), asks.to_string());
-    let note = PauseNote { source, reason: paused.reason.clone(), actor, until: paused.until };
-    paused.until.is_none_or(|until| until > now).then_some(note)
 }
 
 /// Awaits writes until one fails: the keys of those that did not, and the failure. What is under way then is
@@ -370,25 +363,4 @@ async fn some_at_a_time<K>(
         }
     }
     (done, None)
-}
-
-#[cfg(test)]
-mod tests {
-    use jiff::SignedDuration;
-
-    use super::*;
-    use crate::local::manifest::Kind;
-
-    #[test]
-    fn a_pause_that_is_over_is_not_asked_for_again() {
-        let asks = ObjectKey { kind: Kind::TaskQueue, namespace: "shop".into(), name: "main".into() };
-        let now: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
-        let second = SignedDuration::from_secs(1);
-        for (until, asked) in
-            [(None, true), (Some(now + second), true), (Some(now), false), (Some(now - second), false)]
-        {
-            let paused = Paused { reason: "migration".into(), until };
-            assert_eq!(note(&asks, &paused, now).is_some(), asked, "{until:?}");
-        }
-    }
 }

@@ -11,11 +11,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::event::{Event, Tell};
 use super::fleet::Fleet;
 use super::guard::Guard;
-use super::manifest::{CommandLine, ObjectKey, ResolvedQueue, WorkerFleet, WorkerProgram};
+use super::manifest::{CommandLine, ObjectKey, ResolvedQueue, WorkerProgram};
 use super::observe::{Held, Observer, held_on};
 use crate::broker::{Backlog, Broker, BrokerError};
+use crate::resolve::FleetPlan;
 use crate::scaling::{History, Plan, Policy, plan};
-use crate::task::QueueWeights;
 use crate::telemetry::Metrics;
 
 /// TaskQueues whose work is read at once.
@@ -68,7 +68,7 @@ impl Squads {
     /// A TaskQueue is new or different. Nothing is started before the next look.
     pub(super) fn muster(&mut self, queue: &Arc<ResolvedQueue>) {
         let Some(workers) = &queue.workers else { return self.dismiss(&queue.key) };
-        let (command, policy) = (self.around.command(queue, workers), policy(workers));
+        let (command, policy) = (self.around.command(queue, workers), workers.policy());
         if let Some(squad) = self.squads.get_mut(&queue.key) {
             (squad.queue, squad.policy) = (Arc::clone(queue), policy);
             squad.fleet.change(command);
@@ -179,13 +179,7 @@ impl Squad {
     async fn read(&self, broker: &Broker) -> Result<Backlog, BrokerError> {
         let mut sum = Backlog::default();
         for queue in &self.queue.queues {
-            let one = broker.backlog(&queue.redis_name, self.observer.lead_time()).await?;
-            sum.pending += one.pending;
-            sum.active += one.active;
-            sum.due_soon += one.due_soon;
-            sum.ticks_soon += one.ticks_soon;
-            sum.processed += one.processed;
-            sum.next_tick = [sum.next_tick, one.next_tick].into_iter().flatten().min();
+            sum = sum.and(broker.backlog(&queue.redis_name, self.observer.lead_time()).await?);
         }
         Ok(sum)
     }
@@ -201,25 +195,15 @@ impl Squad {
 
 impl Surroundings {
     /// How one worker of a TaskQueue is started.
-    fn command(&self, queue: &ResolvedQueue, workers: &WorkerFleet) -> CommandLine {
-        let served = queue.queues.iter().map(|queue| (queue.redis_name.clone(), queue.weight));
-        // Admission refuses a TaskQueue without queues, and two that share a name in Redis.
-        let queues = QueueWeights::new(served).map(|queues| queues.to_string()).unwrap_or_default();
-        let mut environment = BTreeMap::from([
-            ("CRONMILL_REDIS_URL", self.redis_url.expose_secret().trim().to_owned()),
-            ("CRONMILL_QUEUES", queues),
-            ("CRONMILL_STRICT", queue.strict.to_string()),
-            ("CRONMILL_CONCURRENCY", workers.concurrency.to_string()),
-            ("CRONMILL_LEASE", format!("{}s", queue.lease.as_secs())),
-            ("CRONMILL_ARCHIVE_MAX_TASKS", queue.archive_tasks_max.to_string()),
-            ("CRONMILL_ARCHIVE_MAX_AGE", format!("{}s", queue.archive_age_max.as_secs())),
-            ("CRONMILL_SHUTDOWN_TIMEOUT", PATIENCE.to_owned()),
-        ]);
+    fn command(&self, queue: &ResolvedQueue, workers: &FleetPlan) -> CommandLine {
+        let mut environment = queue.worker_environment(workers);
+        environment.insert("CRONMILL_REDIS_URL", self.redis_url.expose_secret().trim().to_owned());
+        environment.insert("CRONMILL_SHUTDOWN_TIMEOUT", PATIENCE.to_owned());
         if let Some(file) = &self.redis_ca {
             environment.insert("CRONMILL_REDIS_CA", file.to_string_lossy().into_owned());
         }
         let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        match &workers.program {
+        match &queue.program {
             WorkerProgram::Container(container) => container.command_line(&environment),
             WorkerProgram::Bundled => CommandLine {
                 program: self.bundled_worker.to_string_lossy().into_owned(),
@@ -228,17 +212,5 @@ impl Surroundings {
                 folder: None,
             },
         }
-    }
-}
-
-fn policy(workers: &WorkerFleet) -> Policy {
-    let scaling = &workers.scaling;
-    Policy {
-        fixed: workers.replicas,
-        min: scaling.min_replicas.unsigned_abs(),
-        max: scaling.max_replicas.unsigned_abs(),
-        concurrency: workers.concurrency,
-        target_wait: scaling.target_wait.as_std(),
-        stabilization: scaling.stabilization.as_std(),
     }
 }

@@ -4,11 +4,13 @@
 //! argument. The operator and the local mode use the same one.
 
 mod history;
+mod run_time;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use history::History;
+pub use run_time::{RunTime, approach};
 
 /// What is known of the work at one moment, over all queues that one fleet serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

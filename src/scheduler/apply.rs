@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::SchedulerError;
 use super::{Scheduler, book::Parsed};
-use crate::broker::{BrokerError, NextTick, Page, PutVerdict, Retired};
+use crate::broker::{BrokerError, NextTick, Page, PutVerdict, Retired, StoredEntry};
 use crate::schedule::{Entry, Revision};
 use crate::task::QueueName;
 
@@ -44,15 +44,28 @@ impl Scheduler {
     /// # Errors
     /// As [`apply`](Self::apply).
     pub async fn apply_moved(&self, entry: &Entry, from: &QueueName) -> Result<Applied, SchedulerError> {
+        self.apply_moved_from(entry, self, from).await
+    }
+
+    /// The same from a queue in another Redis, the one that `other` works on.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub async fn apply_moved_from(
+        &self,
+        entry: &Entry,
+        other: &Self,
+        from: &QueueName,
+    ) -> Result<Applied, SchedulerError> {
         let failed = |source| SchedulerError::Broker { schedule: entry.key(), source };
         let cluster = Some(entry.cluster.as_str());
-        let left = self.broker.retire_entry(from, &entry.uid, cluster, true).await.map_err(failed)?;
+        let left = other.broker.retire_entry(from, &entry.uid, cluster, true).await.map_err(failed)?;
         let carried = match left {
             Retired::Gone { next, timing } if timing == entry.timing_hash() => next,
             _ => None,
         };
         let applied = self.put(entry, carried).await?;
-        self.broker.retire_entry(from, &entry.uid, cluster, false).await.map_err(failed)?;
+        other.broker.retire_entry(from, &entry.uid, cluster, false).await.map_err(failed)?;
         Ok(applied)
     }
 
@@ -78,6 +91,20 @@ impl Scheduler {
     /// # Errors
     /// [`BrokerError::Command`]; safe to repeat.
     pub async fn sweep(&self, cluster: &str, keep: &HashSet<(String, String)>) -> Result<usize, BrokerError> {
+        let is_kept =
+            |queue: &QueueName, stored: &StoredEntry| keep.contains(&(queue.to_string(), stored.uid.clone()));
+        self.sweep_unless(cluster, is_kept).await
+    }
+
+    /// Takes every entry of a cluster out of force of which `is_kept` does not say that it stays; answers how many.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`]; safe to repeat.
+    pub async fn sweep_unless(
+        &self,
+        cluster: &str,
+        mut is_kept: impl FnMut(&QueueName, &StoredEntry) -> bool + Send,
+    ) -> Result<usize, BrokerError> {
         let mut swept = 0;
         for queue in self.broker.scheduled_queues().await? {
             let mut offset = 0;
@@ -85,7 +112,7 @@ impl Scheduler {
                 let page = self.broker.entries(&queue, Page { offset, limit: SWEEP_PAGE }).await?;
                 let read = page.len();
                 let ours = page.into_iter().filter(|stored| stored.cluster == cluster);
-                let gone = ours.filter(|stored| !keep.contains(&(queue.to_string(), stored.uid.clone())));
+                let gone: Vec<_> = ours.filter(|stored| !is_kept(&queue, stored)).collect();
                 let mut removed = 0;
                 for stored in gone {
                     self.remove(&queue, &stored.uid, cluster).await?;

@@ -130,7 +130,9 @@ impl Scheduler {
         let parsed = self.parse(queue, due).await?;
         let mut firing = Vec::new();
         for entry in due {
-            let Some(parsed) = parsed.get(&entry.uid) else { continue };
+            let Some(parsed) = parsed.get(&entry.uid).filter(|parsed| (self.is_living)(&parsed.entry)) else {
+                continue;
+            };
             if let Some(request) = self.request(queue, entry, parsed, now) {
                 firing.push((request, Arc::clone(parsed)));
             }
@@ -199,6 +201,13 @@ impl Scheduler {
             FireVerdict::Passed => (None, Duration::ZERO, Vec::new()),
             // Another process did it, or it was edited: what stands there is read anew.
             FireVerdict::Stale { .. } | FireVerdict::Early(_) | FireVerdict::Gone => return false,
+            FireVerdict::Aside { reason, is_new } => {
+                if is_new {
+                    let schedule = parsed.entry.key();
+                    tracing::error!(%schedule, queue.name = %queue, %reason, "a schedule cannot fire for now");
+                }
+                return false;
+            }
         };
         for passed in &request.passed {
             tell(passed.to, passed.count, passed.outcome, Duration::ZERO, None);

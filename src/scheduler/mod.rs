@@ -13,6 +13,7 @@ mod book;
 mod error;
 mod fire;
 mod mirror;
+mod record;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +22,10 @@ use jiff::Timestamp;
 
 pub use apply::Applied;
 pub use error::SchedulerError;
+pub use record::{announce_outcomes, record_tick};
 
 use crate::broker::{Broker, Owner};
-use crate::schedule::TickOutcome;
+use crate::schedule::{Entry, TickOutcome};
 use crate::task::QueueName;
 use book::Book;
 
@@ -34,6 +36,7 @@ pub struct Scheduler {
     replica: Owner,
     book: Arc<Book>,
     on_tick: Arc<dyn Fn(&Tick) + Send + Sync>,
+    is_living: Arc<dyn Fn(&Entry) -> bool + Send + Sync>,
 }
 
 /// Something that became of one tick, or of several in a row.
@@ -59,13 +62,24 @@ impl Scheduler {
     /// A scheduler on a Redis; `replica` names this run of this process.
     #[must_use]
     pub fn new(broker: Broker, replica: Owner) -> Self {
-        Self { broker, replica, book: Arc::default(), on_tick: Arc::new(|_| {}) }
+        let (book, on_tick, is_living) =
+            (Arc::default(), Arc::new(|_: &Tick| {}), Arc::new(|_: &Entry| true));
+        Self { broker, replica, book, on_tick, is_living }
     }
 
     /// Calls `observe` for each tick this process accounts for. It must not block.
     #[must_use]
     pub fn on_tick(mut self, observe: impl Fn(&Tick) + Send + Sync + 'static) -> Self {
         self.on_tick = Arc::new(observe);
+        self
+    }
+
+    /// Fires only entries of which `is_living` says that their objects are there; it must not block. Default: all.
+    ///
+    /// So what was deleted while Redis was away fires no more, before anybody can take it out.
+    #[must_use]
+    pub fn firing_only(mut self, is_living: impl Fn(&Entry) -> bool + Send + Sync + 'static) -> Self {
+        self.is_living = Arc::new(is_living);
         self
     }
 

@@ -49,6 +49,8 @@ struct Inner {
     busy_slots: Gauge,
     fleet_workers: Family<FleetLabels, Gauge>,
     fleet_wanted: Family<FleetLabels, Gauge>,
+    leading: Gauge,
+    status_writes: Counter,
     queues: RwLock<BTreeMap<String, QueueMetrics>>,
     /// Queues that are shown though nothing of this process runs their tasks.
     watched: RwLock<BTreeSet<String>>,
@@ -153,6 +155,16 @@ impl Metrics {
         self.inner.undecodable.inc();
     }
 
+    /// Whether this replica of the operator leads.
+    pub fn set_leading(&self, leads: bool) {
+        self.inner.leading.set(i64::from(leads));
+    }
+
+    /// What is refreshed in an object's status was written.
+    pub fn status_written(&self) {
+        self.inner.status_writes.inc();
+    }
+
     /// Redis's clock minus this machine's, in seconds.
     pub fn set_redis_clock_offset(&self, seconds: f64) {
         self.inner.clock_offset.set(seconds);
@@ -250,6 +262,8 @@ impl Inner {
             busy_slots: Gauge::default(),
             fleet_workers: Family::default(),
             fleet_wanted: Family::default(),
+            leading: Gauge::default(),
+            status_writes: Counter::default(),
             queues: RwLock::default(),
             watched: RwLock::default(),
             stats_source: OnceLock::new(),
@@ -295,6 +309,16 @@ impl Inner {
             "cronmill_worker_busy_slots",
             "Tasks that this worker runs now",
             self.busy_slots.clone(),
+        );
+        registry.register(
+            "cronmill_operator_leading",
+            "1 while this replica of the operator leads",
+            self.leading.clone(),
+        );
+        registry.register(
+            "cronmill_operator_status_refreshes",
+            "Writes of what changes all the time in the status of objects",
+            self.status_writes.clone(),
         );
         registry.register(
             "cronmill_fleet_workers",

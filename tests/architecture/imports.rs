@@ -21,9 +21,37 @@ const MODULES: &[(&str, &[&str])] = &[
     ("scaling", &["task"]),
     ("worker", &["task", "broker", "producer", "keeper", "telemetry", "shutdown", "causes"]),
     ("handlers", &["task", "worker"]),
+    ("resolve", &["crd", "task", "schedule", "scaling"]),
     (
         "local",
-        &["crd", "task", "schedule", "broker", "scheduler", "keeper", "scaling", "telemetry", "shutdown"],
+        &[
+            "crd",
+            "task",
+            "schedule",
+            "resolve",
+            "broker",
+            "scheduler",
+            "keeper",
+            "scaling",
+            "telemetry",
+            "shutdown",
+        ],
+    ),
+    (
+        "operator",
+        &[
+            "crd",
+            "task",
+            "schedule",
+            "resolve",
+            "broker",
+            "scheduler",
+            "keeper",
+            "scaling",
+            "telemetry",
+            "shutdown",
+            "causes",
+        ],
     ),
 ];
 
@@ -33,8 +61,8 @@ const ROOTS: &[&str] = &["cli", "main", "bin", "lib"];
 /// Crates, or modules of crates, that only these modules of ours may name.
 const WALLS: &[(&str, &[&str])] = &[
     ("redis", &["broker"]),
-    ("kube", &["crd", "local"]),
-    ("k8s_openapi", &["crd", "local"]),
+    ("kube", &["crd", "local", "operator"]),
+    ("k8s_openapi", &["crd", "local", "operator"]),
     ("schemars", &["crd", "local", "bin"]),
     ("serde_saphyr", &["crd", "local", "bin"]),
     ("sqlx", &["handlers"]),
@@ -55,7 +83,7 @@ const WALLS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that compute: no input or output, nothing asynchronous, and the time is an argument.
-const PURE: &[&str] = &["task", "schedule", "scaling"];
+const PURE: &[&str] = &["task", "schedule", "scaling", "resolve"];
 
 /// What a pure module must not name.
 const IMPURE: &[&str] = &["tokio", "futures", "std::fs", "std::net", "std::process", "std::thread"];

@@ -321,7 +321,7 @@ fn json_is_read_as_well() {
         [
             "broken.json:2: expected value",
             "wrong.json:2: CronTask default/w: spec.task.x: unknown field; allowed: deadline, group, headers, \
-             maxRetry, payload, retention, timeout, type, unique"
+             maxRetry, payload, payloadFrom, retention, timeout, type, unique"
         ]
     );
 }

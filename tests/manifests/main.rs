@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's fixtures fail it by panicking")]
 
 mod loading;
+mod of_a_cluster;
 mod refusals;
 mod schema;
 mod support;

@@ -94,7 +94,7 @@ fn objects_without_a_sound_name() {
             head.to_owned(),
             &[
                 "x.yaml:1: TaskQueue: metadata: is missing; allowed: an object with annotations, labels, name, namespace",
-                "x.yaml:1: TaskQueue: spec: is missing; allowed: an object with deadLetter, lease, priority, queues, workers",
+                "x.yaml:1: TaskQueue: spec: is missing; allowed: an object with allowedNamespaces, deadLetter, deletionPolicy, lease, priority, queues, redis, workers",
             ],
         ),
         (
@@ -104,7 +104,7 @@ fn objects_without_a_sound_name() {
              and '.', with a letter or digit at both ends; 1 to 253 characters",
                 "x.yaml:5: TaskQueue: metadata.lables: unknown field, did you mean labels?; allowed: annotations, labels, \
              name, namespace",
-                "x.yaml:6: TaskQueue: spec: is a list; allowed: an object with deadLetter, lease, priority, queues, workers",
+                "x.yaml:6: TaskQueue: spec: is a list; allowed: an object with allowedNamespaces, deadLetter, deletionPolicy, lease, priority, queues, redis, workers",
             ],
         ),
         (
@@ -143,15 +143,15 @@ fn fields_nobody_knows() {
             spec("task:\n  type: hello\n  payload: {any: {thing: 1}}\n  timeOut: 5m"),
             &[
                 "x.yaml:9: CronTask default/x: spec.task.timeOut: unknown field, did you mean timeout?; allowed: deadline, \
-             group, headers, maxRetry, payload, retention, timeout, type, unique",
+             group, headers, maxRetry, payload, payloadFrom, retention, timeout, type, unique",
             ],
         ),
         (
-            queue("queues:\n- name: a\n- name: b\n  wieght: 2\nredis: {}"),
+            queue("queues:\n- name: a\n- name: b\n  wieght: 2\nbackoff: {}"),
             &[
                 "x.yaml:9: TaskQueue default/q: spec.queues[1].wieght: unknown field, did you mean weight?; allowed: name, \
              paused, redisName, weight",
-                "x.yaml:10: TaskQueue default/q: spec.redis: unknown field; allowed: deadLetter, lease, priority, queues, workers",
+                "x.yaml:10: TaskQueue default/q: spec.backoff: unknown field; allowed: allowedNamespaces, deadLetter, deletionPolicy, lease, priority, queues, redis, workers",
             ],
         ),
     ]);
@@ -259,7 +259,7 @@ fn values_of_a_cron_task_out_of_bounds() {
             spec("task:"),
             &[
                 "x.yaml:6: CronTask default/x: spec.task: is missing; allowed: an object with deadline, group, \
-             headers, maxRetry, payload, retention, timeout, type, unique",
+             headers, maxRetry, payload, payloadFrom, retention, timeout, type, unique",
             ],
         ),
         (

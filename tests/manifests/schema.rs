@@ -152,10 +152,7 @@ fn a_queue_that_says_nothing_gets_the_defaults_of_the_schema() {
         queue.queues.iter().map(|q| (q.name.as_str(), q.redis_name.as_str(), q.weight, &q.paused)).collect();
     assert_eq!(queues, [("default", "default", 1, &None), ("low", "low", 1, &None)]);
     let workers = queue.workers.as_ref().unwrap();
-    assert_eq!(
-        (&workers.program, workers.replicas, workers.concurrency),
-        (&WorkerProgram::Bundled, None, 20)
-    );
+    assert_eq!((&queue.program, workers.replicas, workers.concurrency), (&WorkerProgram::Bundled, None, 20));
     assert_eq!(workers.scaling, Scaling::default());
     assert_eq!(
         (Scaling::default().target_wait.as_secs(), Scaling::default().stabilization.as_secs()),
@@ -211,7 +208,7 @@ spec:
         ),
         (1, 4, 3, 0)
     );
-    let WorkerProgram::Container(container) = &workers.program else { panic!("{:?}", workers.program) };
+    let WorkerProgram::Container(container) = &queue.program else { panic!("{:?}", queue.program) };
     let line = container.command_line(&[].into());
     assert_eq!(
         (line.program.as_str(), line.arguments.as_slice()),

@@ -8,6 +8,7 @@
 //! pub mod support;
 //! ```
 
+pub mod api_server;
 pub mod asynqmon;
 pub mod entry;
 pub mod go_program;
@@ -25,6 +26,7 @@ pub mod task;
 pub mod tls;
 pub mod wait;
 
+pub use api_server::ApiServer;
 pub use asynqmon::Asynqmon;
 pub use peers::Peers;
 pub use process::Process;

@@ -70,6 +70,23 @@ impl Endpoint {
         self.servers().redis_settings().username().unwrap_or("default")
     }
 
+    /// The hosts that its URL names; `None` for a socket in this machine's file system.
+    #[must_use]
+    pub fn hosts(&self) -> Option<Vec<&str>> {
+        let infos = match &self.place {
+            Place::Single(info) => std::slice::from_ref(&**info),
+            Place::Sentinel(place) => &place.sentinels,
+            Place::Cluster(seeds) => seeds,
+        };
+        infos.iter().map(|info| host(info.addr())).collect()
+    }
+
+    /// The number of the database on its servers.
+    #[must_use]
+    pub fn database(&self) -> i64 {
+        self.servers().redis_settings().db()
+    }
+
     /// Whether the conversation is encrypted.
     #[must_use]
     pub fn is_tls(&self) -> bool {
@@ -105,6 +122,13 @@ impl Endpoint {
                 TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) },
             ),
         }
+    }
+}
+
+fn host(address: &ConnectionAddr) -> Option<&str> {
+    match address {
+        ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => Some(host),
+        _ => None,
     }
 }
 

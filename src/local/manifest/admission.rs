@@ -1,6 +1,5 @@
 //! Whether one document is let in: filled in, checked, and understood, all by itself.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -16,8 +15,8 @@ use super::path::FieldPath;
 use super::schema::Node;
 use super::worker::{TemplateReader, WorkerProgram};
 use crate::crd::{self, CronTask, CronTaskSpec, TaskQueue, TaskQueueSpec};
-use crate::schedule::{Gap, Overlap, Timing, TimingError, TimingSource};
-use crate::task::QueueName;
+use crate::resolve::{self, Flaw, QueuePlan};
+use crate::schedule::TimingSource;
 
 /// An object that is right as far as it can be told without the others.
 #[derive(Debug, PartialEq)]
@@ -29,7 +28,7 @@ pub(super) struct Admitted {
 #[derive(Debug, PartialEq)]
 pub(super) enum Spec {
     CronTask { spec: Box<CronTaskSpec>, timing: TimingSource },
-    TaskQueue { spec: Box<TaskQueueSpec>, redis_names: Vec<QueueName>, program: WorkerProgram },
+    TaskQueue { spec: Box<TaskQueueSpec>, plan: QueuePlan, program: WorkerProgram },
 }
 
 /// What became of one document.
@@ -72,6 +71,8 @@ impl Rules {
                 "kind": { "type": "string" },
                 "metadata": metadata_schema(),
                 "spec": schema["properties"]["spec"],
+                // What was read from a cluster has one; it says nothing here.
+                "status": { "x-kubernetes-preserve-unknown-fields": true },
             },
         });
         Self {
@@ -220,16 +221,19 @@ impl Gate {
         match key.kind {
             Kind::CronTask => {
                 let spec: Box<CronTaskSpec> = typed(spec)?;
-                let timing = timing_source(key, &spec);
-                check_timing(&spec, &timing)?;
+                // Intervals count from here, so that they stay in step however often the manifest is read anew.
+                let anchor = jiff::Timestamp::UNIX_EPOCH;
+                let timing = resolve::timing_source(&key.namespace, &key.name, &spec, anchor);
+                resolve::check_timing(&spec, &timing).map_err(faults)?;
+                check_local(&spec)?;
                 Ok(Spec::CronTask { spec, timing })
             }
             Kind::TaskQueue => {
                 let spec: Box<TaskQueueSpec> = typed(spec)?;
-                let redis_names = redis_names(&spec)?;
+                let plan = QueuePlan::of(&spec, None).map_err(faults)?;
                 let template = spec.workers.as_ref().and_then(|workers| workers.template.as_ref());
                 let program = self.templates.read(template)?;
-                Ok(Spec::TaskQueue { spec, redis_names, program })
+                Ok(Spec::TaskQueue { spec, plan, program })
             }
         }
     }
@@ -281,77 +285,14 @@ fn typed<T: DeserializeOwned>(spec: Value) -> Result<Box<T>, Vec<Fault>> {
     })
 }
 
-fn timing_source(key: &ObjectKey, spec: &CronTaskSpec) -> TimingSource {
-    TimingSource {
-        schedules: spec.schedule.iter().chain(spec.schedules.iter().flatten()).cloned().collect(),
-        time_zone: Some(spec.time_zone.clone()),
-        gap: match spec.daylight_saving.gap {
-            crd::GapPolicy::After => Gap::After,
-            crd::GapPolicy::Skip => Gap::Skip,
-        },
-        overlap: match spec.daylight_saving.overlap {
-            crd::OverlapPolicy::First => Overlap::First,
-            crd::OverlapPolicy::Both => Overlap::Both,
-        },
-        // Intervals count from here, so that they stay in step however often the manifest is read anew.
-        anchor: jiff::Timestamp::UNIX_EPOCH,
-        hash_key: format!("{}/{}", key.namespace, key.name),
-        jitter_s: u32::try_from(spec.jitter.as_secs()).unwrap_or(u32::MAX),
-    }
+/// What an object asks for that only a cluster has.
+fn check_local(spec: &CronTaskSpec) -> Result<(), Vec<Fault>> {
+    let Some(_) = &spec.task.payload_from else { return Ok(()) };
+    let path = FieldPath::of(&["spec", "task", "payloadFrom"]);
+    let fault = Fault::new(path, FaultKind::NeedsCluster, "a ConfigMap cannot be read without a cluster");
+    Err(vec![fault.allowing("the payload itself, as spec.task.payload")])
 }
 
-/// Each schedule and the zone, on their own, so that one fault does not hide another. Having no schedule at
-/// all breaks a rule of the schema, which says what is missing.
-fn check_timing(spec: &CronTaskSpec, timing: &TimingSource) -> Result<(), Vec<Fault>> {
-    let path = FieldPath::of(&["spec"]);
-    let one = spec.schedule.iter().map(|schedule| (path.key("schedule"), schedule));
-    let list = path.key("schedules");
-    let many = spec.schedules.iter().flatten().enumerate();
-    let many = many.map(|(place, schedule)| (list.index(place), schedule));
-    let mut faults = Vec::new();
-    for (path, schedule) in one.chain(many) {
-        let alone = TimingSource { schedules: vec![schedule.clone()], time_zone: None, ..timing.clone() };
-        faults.extend(Timing::parse(&alone).err().map(|error| timing_fault(path, error)));
-    }
-    let zone = TimingSource { schedules: vec!["@daily".to_owned()], ..timing.clone() };
-    faults.extend(Timing::parse(&zone).err().map(|error| timing_fault(path.key("timeZone"), error)));
-    if faults.is_empty() { Ok(()) } else { Err(faults) }
-}
-
-fn timing_fault(path: FieldPath, error: TimingError) -> Fault {
-    let fault = |message| Fault::new(path, FaultKind::InvalidSchedule, message);
-    match error {
-        TimingError::Spec(error) => {
-            let field = error.field.map(|field| format!("{field}: ")).unwrap_or_default();
-            fault(format!("{:?}: {field}{}", error.text, error.problem)).allowing(error.allowed)
-        }
-        TimingError::UnknownZone { name, nearest } => {
-            let meant = nearest.map(|zone| format!(", did you mean {zone}?")).unwrap_or_default();
-            fault(format!("unknown zone {name:?}{meant}"))
-                .allowing("a zone of the IANA database, like Asia/Shanghai or UTC")
-        }
-        error @ (TimingError::NoSchedule | TimingError::TooManySchedules { .. }) => fault(error.to_string()),
-    }
-}
-
-/// The names of the queues in Redis, in the order of the queues.
-fn redis_names(spec: &TaskQueueSpec) -> Result<Vec<QueueName>, Vec<Fault>> {
-    let (mut names, mut seen, mut faults) = (Vec::new(), BTreeSet::new(), Vec::new());
-    for (place, queue) in spec.queues.iter().enumerate() {
-        let path = FieldPath::of(&["spec", "queues"]).index(place).key("redisName");
-        let name = queue.redis_name.as_ref().unwrap_or(&queue.name);
-        match QueueName::new(name.clone()) {
-            Ok(name) if seen.insert(name.clone()) => names.push(name),
-            Ok(name) => {
-                let fault = Fault::new(
-                    path,
-                    FaultKind::InvalidValue,
-                    format!("queue {name:?} in Redis stands twice"),
-                );
-                faults.push(fault.allowing("each queue in Redis once"));
-            }
-            Err(error) => faults.push(Fault::new(path, FaultKind::InvalidValue, error.to_string())),
-        }
-    }
-    if faults.is_empty() { Ok(names) } else { Err(faults) }
+fn faults(flaws: Vec<Flaw>) -> Vec<Fault> {
+    flaws.into_iter().map(Fault::from).collect()
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::resolve::{Flaw, FlawKind};
+
 /// The kind of a fault; its text is stable, for metrics and tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FaultKind {
@@ -24,7 +26,9 @@ pub enum FaultKind {
     Duplicate,
     /// It refers to an object or a queue that is not there.
     MissingReference,
-    /// The pod template asks for what only a cluster can do.
+    /// It refers to what it may not use.
+    NotAllowed,
+    /// It asks for what only a cluster can do.
     NeedsCluster,
 }
 
@@ -42,7 +46,19 @@ impl FaultKind {
             Self::BrokenRule => "BrokenRule",
             Self::Duplicate => "Duplicate",
             Self::MissingReference => "MissingReference",
+            Self::NotAllowed => "NotAllowed",
             Self::NeedsCluster => "NeedsCluster",
+        }
+    }
+}
+
+impl From<FlawKind> for FaultKind {
+    fn from(kind: FlawKind) -> Self {
+        match kind {
+            FlawKind::InvalidSchedule => Self::InvalidSchedule,
+            FlawKind::InvalidValue => Self::InvalidValue,
+            FlawKind::MissingReference => Self::MissingReference,
+            FlawKind::NotAllowed => Self::NotAllowed,
         }
     }
 }
@@ -79,7 +95,8 @@ impl ManifestError {
     /// Whether it can pass without an edit of this file: another file may bring what is missing.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self.kind, FaultKind::Unreadable | FaultKind::Duplicate | FaultKind::MissingReference)
+        use FaultKind::{Duplicate, MissingReference, NotAllowed, Unreadable};
+        matches!(self.kind, Unreadable | Duplicate | MissingReference | NotAllowed)
     }
 }
 
@@ -126,5 +143,12 @@ impl Fault {
     pub(super) fn allowing(mut self, allowed: impl Into<String>) -> Self {
         self.allowed = allowed.into();
         self
+    }
+}
+
+impl From<Flaw> for Fault {
+    fn from(flaw: Flaw) -> Self {
+        let path = super::path::FieldPath::parse(&flaw.path);
+        Self::new(path, flaw.kind.into(), flaw.message).allowing(flaw.allowed)
     }
 }

@@ -13,7 +13,6 @@ mod document;
 mod error;
 mod file;
 mod kind;
-mod nearest;
 mod path;
 mod reading;
 mod resolve;
@@ -24,6 +23,6 @@ mod worker;
 
 pub use error::{FaultKind, ManifestError};
 pub use kind::{Kind, ObjectKey};
-pub use resolve::{ResolvedQueue, ResolvedTask, ServedQueue, Source, WorkerFleet};
+pub use resolve::{ResolvedQueue, ResolvedTask, Source};
 pub use set::{Changes, Manifests, SETTLE};
 pub use worker::{CommandLine, WorkerProgram};

@@ -7,9 +7,9 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::error::{Fault, FaultKind};
-use super::nearest::nearest;
 use super::path::FieldPath;
 use crate::crd;
+use crate::resolve::nearest;
 
 /// Most characters of a refused value that a message shows.
 const SHOWN_MAX: usize = 60;

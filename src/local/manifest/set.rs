@@ -338,7 +338,7 @@ impl Manifests {
         let touched_ms = u64::try_from(self.files[&chosen.file].touched.as_millisecond()).unwrap_or(0);
         let queue_key = queue_of(&chosen.offered.admitted)?;
         let names = || {
-            let near = self.queues.keys().filter(|queue| queue.namespace == key.namespace);
+            let near = self.queues.keys().filter(|queue| queue.namespace == queue_key.namespace);
             near.map(|queue| queue.name.clone()).collect()
         };
         let around = Surroundings {

@@ -1,7 +1,8 @@
 //! The known name that a misspelt one was probably meant to be.
 
 /// The known name closest to `name`, unless even that one is more different than alike.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let measured = known.into_iter().map(|candidate| (distance(name, candidate), candidate));
     let (distance, candidate) = measured.min()?;
     let length = name.chars().count().max(candidate.chars().count());
@@ -10,7 +11,8 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
 
 /// How many letters have to be added, removed, replaced or swapped with their neighbour to turn one text into
 /// the other, upper and lower case alike.
-pub(super) fn distance(from: &str, to: &str) -> usize {
+#[must_use]
+pub fn distance(from: &str, to: &str) -> usize {
     strsim::osa_distance(&from.to_lowercase(), &to.to_lowercase())
 }
 

@@ -1,22 +1,22 @@
 //! One keeper for each queue in force.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use futures::future::join_all;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::event::{Event, Tell};
-use crate::broker::{ArchiveLimits, Broker, Owner};
-use crate::keeper::Keeper;
+use super::{Keeper, OnDrop};
+use crate::broker::{ArchiveLimits, Broker, Dropped, Owner};
 use crate::task::QueueName;
 
 /// Starts and ends keepers as queues come and go; the others are left alone.
-pub(super) struct Keepers {
+pub struct Keepers {
     broker: Broker,
     owner: Owner,
-    tell: Tell,
+    on_drop: Arc<OnDrop>,
     kept: BTreeMap<QueueName, Kept>,
     ending: Vec<JoinHandle<()>>,
 }
@@ -28,12 +28,18 @@ struct Kept {
 }
 
 impl Keepers {
-    pub(super) fn new(broker: Broker, owner: Owner, tell: Tell) -> Self {
-        Self { broker, owner, tell, kept: BTreeMap::new(), ending: Vec::new() }
+    /// Keeps nothing yet. `on_drop` is called when the limits of a queue's archive have cost tasks; it must not block.
+    #[must_use]
+    pub fn new(
+        broker: Broker,
+        owner: Owner,
+        on_drop: impl Fn(&QueueName, Dropped) + Send + Sync + 'static,
+    ) -> Self {
+        Self { broker, owner, on_drop: Arc::new(on_drop), kept: BTreeMap::new(), ending: Vec::new() }
     }
 
     /// Keeps exactly these queues from now on, each archive within its limits.
-    pub(super) fn keep(&mut self, queues: &BTreeMap<QueueName, ArchiveLimits>) {
+    pub fn keep(&mut self, queues: &BTreeMap<QueueName, ArchiveLimits>) {
         self.ending.retain(|keeping| !keeping.is_finished());
         for (_, kept) in self.kept.extract_if(.., |queue, kept| queues.get(queue) != Some(&kept.limits)) {
             kept.stop.cancel();
@@ -47,17 +53,21 @@ impl Keepers {
     }
 
     fn start(&self, queue: &QueueName, limits: ArchiveLimits) -> Kept {
-        let (stop, tell) = (CancellationToken::new(), Arc::clone(&self.tell));
+        let (stop, hear) = (CancellationToken::new(), Arc::clone(&self.on_drop));
         let keeper = Keeper::new(self.broker.clone(), vec![queue.clone()], self.owner.clone());
-        let keeper = keeper.archive_limits(limits).on_drop(move |queue, dropped| {
-            tell(Event::Dropped { queue: queue.to_string(), age: dropped.age, number: dropped.number });
-        });
+        let keeper = keeper.archive_limits(limits).on_drop(move |queue, dropped| hear(queue, dropped));
         Kept { limits, keeping: tokio::spawn(keeper.run(stop.clone())), stop }
     }
 
     /// Ends all of them. Cancel-safe: dropped, they end a moment later.
-    pub(super) async fn end(&mut self) {
+    pub async fn end(&mut self) {
         self.keep(&BTreeMap::new());
         join_all(self.ending.drain(..)).await;
+    }
+}
+
+impl fmt::Debug for Keepers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keepers").field("queues", &self.kept.keys()).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,165 @@
+//! What is told of a CronTask: conditions when they change, and now and then what changes all the time.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Patch, PatchParams};
+use kube::core::error_boundary::InvalidObject;
+use kube::{Resource as _, ResourceExt as _};
+use serde_json::{Value, json};
+
+use crate::broker::{Broker, BrokerError};
+use crate::crd::{CronTask, GROUP, VERSION};
+use crate::operator::conditions::{READY, Refusal, conditions, is_true, verdict};
+use crate::operator::context::{Context, ObjectName, Seen};
+use crate::operator::{MANAGER, OBSERVER};
+use crate::schedule::{TickOutcome, TickRecord};
+use crate::task::QueueName;
+
+/// From which try in a row on it is told that something passes by itself: most of it has passed by then.
+const TOLD_FROM: u32 = 2;
+
+/// Writes the conditions, if they changed.
+pub(super) async fn write(
+    context: &Context,
+    task: &CronTask,
+    outcome: &Result<QueueName, Refusal>,
+    attempt: u32,
+) -> Result<(), Box<kube::Error>> {
+    let status = task.status.clone().unwrap_or_default();
+    let generation = task.metadata.generation;
+    if outcome.as_ref().is_err_and(|refusal| !refusal.needs_edit) && attempt < TOLD_FROM {
+        return Ok(());
+    }
+    let said = outcome.as_ref().map(|queue| format!("the schedule is in force in queue {queue}"));
+    let wanted = verdict(said, is_true(&status.conditions, READY, generation));
+    let after = conditions(&status.conditions, wanted, generation, Timestamp::now());
+    let queue = outcome.as_ref().ok().map(ToString::to_string).or(status.queue.clone());
+    if after == status.conditions && status.observed_generation == generation && status.queue == queue {
+        return Ok(());
+    }
+    let mut body = json!({ "observedGeneration": generation, "conditions": after });
+    if let Some(queue) = queue {
+        body["queue"] = queue.into();
+    }
+    apply(context, &ObjectName::of(task), MANAGER, body).await?;
+    context.events.transition(&task.object_ref(&()), &status.conditions, &after).await;
+    Ok(())
+}
+
+/// Tells of an object that this version cannot read.
+pub(super) async fn write_unreadable(
+    context: &Context,
+    invalid: &InvalidObject,
+) -> Result<(), Box<kube::Error>> {
+    let what = format!("this version of cronmill cannot read the object: {}", invalid.error);
+    let refusal = Refusal::edit("Unreadable", what, "correct it, or upgrade the operator");
+    let generation = invalid.metadata.generation;
+    let after: Vec<Condition> = conditions(&[], verdict(Err(&refusal), false), generation, Timestamp::now());
+    let name = ObjectName {
+        namespace: invalid.metadata.namespace.clone().unwrap_or_default(),
+        name: invalid.metadata.name.clone().unwrap_or_default(),
+    };
+    apply(context, &name, MANAGER, json!({ "observedGeneration": generation, "conditions": after })).await
+}
+
+async fn apply(
+    context: &Context,
+    name: &ObjectName,
+    manager: &str,
+    status: Value,
+) -> Result<(), Box<kube::Error>> {
+    let body = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": "CronTask",
+        "metadata": { "name": name.name, "namespace": name.namespace },
+        "status": status,
+    });
+    let api = context.api::<Seen<CronTask>>(&name.namespace);
+    let parameters = PatchParams::apply(manager).force();
+    match api.patch_status(&name.name, &parameters, &Patch::Apply(&body)).await {
+        Ok(_) => Ok(()),
+        // It was deleted meanwhile.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(Box::new(error)),
+    }
+}
+
+/// What changes all the time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::operator) struct Observed {
+    last: Option<Timestamp>,
+    next: Option<Timestamp>,
+    result: Option<String>,
+}
+
+impl Observed {
+    /// What was written last.
+    pub(in crate::operator) fn written(task: &CronTask) -> Self {
+        let status = task.status.clone().unwrap_or_default();
+        Self { last: status.last_schedule_time, next: status.next_schedule_time, result: status.last_result }
+    }
+}
+
+/// Reads what changes all the time; `None` when the schedule is not in force.
+pub(in crate::operator) async fn observe(
+    context: &Context,
+    task: &CronTask,
+) -> Result<Option<Observed>, BrokerError> {
+    let uid = task.uid().unwrap_or_default();
+    let Some((site, queue)) = context.placements.of(&uid).into_iter().next() else { return Ok(None) };
+    let Some(site) = context.sites.get(&site) else { return Ok(None) };
+    let Ok(parts) = site.parts() else { return Ok(None) };
+    let broker = &parts.broker;
+    let Some(stored) = broker.read_entries(&queue, std::slice::from_ref(&uid)).await?.pop() else {
+        return Ok(None);
+    };
+    let result = match broker.ticks(&queue, &uid, 1).await?.pop() {
+        Some(record) => Some(result(broker, &queue, &record).await?),
+        None => None,
+    };
+    Ok(Some(Observed { last: stored.last, next: stored.next, result }))
+}
+
+/// What became of a tick: of its task, if one was enqueued.
+async fn result(broker: &Broker, queue: &QueueName, record: &TickRecord) -> Result<String, BrokerError> {
+    let is_enqueued = matches!(record.outcome, TickOutcome::Enqueued | TickOutcome::Refired);
+    let Some(id) = record.task_id.as_ref().filter(|_| is_enqueued) else {
+        return Ok(capitalized(record.outcome.as_str()));
+    };
+    match broker.task(queue, id).await {
+        Ok(Some(view)) => Ok(capitalized(view.state.as_str())),
+        // It may have succeeded, or have been deleted: nobody knows any more.
+        Ok(None) => Ok("Unknown".to_owned()),
+        Err(BrokerError::Message { .. }) => Ok("Unreadable".to_owned()),
+        Err(error) => Err(error),
+    }
+}
+
+/// `skipped-overlap` as `SkippedOverlap`.
+fn capitalized(words: &str) -> String {
+    let word = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>())
+    };
+    words.split('-').filter_map(word).collect()
+}
+
+/// Writes it.
+pub(in crate::operator) async fn write_observed(
+    context: &Context,
+    task: &CronTask,
+    observed: &Observed,
+) -> Result<(), Box<kube::Error>> {
+    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+    let mut body = json!({ "observedAt": now });
+    for (field, value) in [
+        ("lastScheduleTime", observed.last.map(|at| at.to_string())),
+        ("nextScheduleTime", observed.next.map(|at| at.to_string())),
+        ("lastResult", observed.result.clone()),
+    ] {
+        if let Some(value) = value {
+            body[field] = value.into();
+        }
+    }
+    apply(context, &ObjectName::of(task), OBSERVER, body).await
+}

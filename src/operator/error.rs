@@ -1,0 +1,41 @@
+//! Why the operator cannot start, or go on.
+
+/// The operator cannot start, or has to end. What is wrong with objects, with Redis or with a missing definition is no
+/// such thing: it is told where it belongs, and the operator goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// There is no way to the API server.
+    #[error("find the API server: neither KUBECONFIG nor a pod's service account leads to one")]
+    Config(#[source] Box<kube::config::InferConfigError>),
+    /// The client cannot be made.
+    #[error("prepare the client for the API server")]
+    Client(#[source] Box<kube::Error>),
+    /// The URL of the shared Redis cannot be used.
+    #[error("use the shared Redis")]
+    SharedRedis(#[source] crate::broker::BrokerError),
+    /// One of our own loops ended.
+    #[error("{part} ended by itself; this is a bug")]
+    PartEnded {
+        /// Which.
+        part: &'static str,
+    },
+}
+
+impl OperatorError {
+    /// A fixed name for logs.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "NoCluster",
+            Self::Client(_) => "NoClient",
+            Self::SharedRedis(error) => error.reason(),
+            Self::PartEnded { .. } => "PartEnded",
+        }
+    }
+
+    /// Whether the same may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::PartEnded { .. })
+    }
+}

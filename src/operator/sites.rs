@@ -1,0 +1,230 @@
+//! Every Redis that a TaskQueue names, and which TaskQueue is on which.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use kube::ResourceExt as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use super::conditions::{QUEUES_CLAIMED, Refusal};
+use super::context::{Context, ObjectName};
+use super::secret::{Place, is_same};
+use super::site::{Around, Site, SiteKey};
+use crate::broker::{ArchiveLimits, Endpoint};
+use crate::causes;
+use crate::crd::TaskQueue;
+use crate::resolve::QueuePlan;
+
+/// How often it is looked whether a Secret has changed, at least.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a Redis stays in use after the last TaskQueue on it: long enough to give back what was taken.
+const LINGER: Duration = Duration::from_secs(60);
+/// Secrets read at once.
+const READS_AT_ONCE: usize = 8;
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Sites {
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    sites: HashMap<SiteKey, (Arc<Site>, Instant)>,
+    /// By the TaskQueue's uid.
+    of: HashMap<String, Result<Arc<Site>, Refusal>>,
+    /// The last one that each had. It goes on being fired and kept when a Secret is deleted or spoilt.
+    last: HashMap<String, Arc<Site>>,
+}
+
+impl Sites {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The Redis of a TaskQueue.
+    ///
+    /// # Errors
+    /// Why it has none.
+    pub(super) fn of(&self, uid: &str) -> Result<Arc<Site>, Refusal> {
+        self.lock().of.get(uid).cloned().unwrap_or_else(|| {
+            Err(Refusal::passing("Connecting", "its Redis is being looked for", "nothing is to be done"))
+        })
+    }
+
+    /// The Redis of a TaskQueue, or the last one it had.
+    ///
+    /// # Errors
+    /// Why it never had one.
+    pub(super) fn last_of(&self, uid: &str) -> Result<Arc<Site>, Refusal> {
+        let last = self.lock().last.get(uid).cloned();
+        last.map_or_else(|| self.of(uid), Ok)
+    }
+
+    /// A Redis by what tells it apart.
+    pub(super) fn get(&self, key: &str) -> Option<Arc<Site>> {
+        self.lock().sites.get(key).map(|(site, _)| Arc::clone(site))
+    }
+
+    /// Each of them.
+    pub(super) fn all(&self) -> Vec<Arc<Site>> {
+        self.lock().sites.values().map(|(site, _)| Arc::clone(site)).collect()
+    }
+
+    /// Ends all of them.
+    pub(super) async fn end(&self) {
+        let sites: Vec<_> = std::mem::take(&mut *self.lock()).sites.into_values().collect();
+        join_all(sites.iter().filter_map(|(site, _)| site.end())).await;
+    }
+
+    fn open(&self, url: &Arc<SecretString>, endpoint: Endpoint, around: &Around) -> Arc<Site> {
+        let key = key_of(url);
+        let mut known = self.lock();
+        let start = || Site::start(key.clone(), Arc::clone(url), endpoint, around.clone());
+        let (site, used) = known.sites.entry(key.clone()).or_insert_with(|| (start(), Instant::now()));
+        *used = Instant::now();
+        Arc::clone(site)
+    }
+}
+
+fn key_of(url: &SecretString) -> SiteKey {
+    // Of few possible URLs a plain hash would tell which it is; this one is never shown whole.
+    let hash = Sha256::digest(url.expose_secret().as_bytes());
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Follows the TaskQueues until it is dropped: finds each one's Redis, starts and ends what is needed there.
+pub(super) async fn follow(context: &Context) {
+    loop {
+        look(context).await;
+        tokio::select! {
+            () = context.look_at_sites.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+async fn look(context: &Context) {
+    let queues = context.queues();
+    let finds: Vec<_> = queues.iter().map(|queue| find(context, queue).boxed()).collect();
+    let found: Vec<_> = stream::iter(finds).buffered(READS_AT_ONCE).collect().await;
+    let mut keeps: HashMap<SiteKey, BTreeMap<_, _>> = HashMap::new();
+    let (mut of, mut last, mut places) = (HashMap::new(), HashMap::new(), HashSet::new());
+    for (queue, (place, site)) in queues.iter().zip(found) {
+        places.extend(place);
+        let uid = queue.uid().unwrap_or_default();
+        if let Some(site) = site.as_ref().ok().cloned().or_else(|| context.sites.last_of(&uid).ok()) {
+            keeps.entry(site.key.clone()).or_default().extend(kept(context, queue));
+            last.insert(uid.clone(), site);
+        }
+        of.insert(uid, site);
+    }
+    let before = {
+        let mut known = context.sites.lock();
+        known.last = last.clone();
+        std::mem::replace(&mut known.of, of.clone())
+    };
+    for queue in &queues {
+        let uid = queue.uid().unwrap_or_default();
+        let key = |site: &Result<Arc<Site>, Refusal>| {
+            site.as_ref().map(|site| site.key.clone()).map_err(Clone::clone)
+        };
+        if before.get(&uid).map(key) != of.get(&uid).map(key) {
+            context.wake_queue(&ObjectName::of(&**queue));
+        }
+    }
+    context.secrets.keep_only(|place| places.contains(place));
+    for site in context.sites.all() {
+        site.keep(keeps.get(&site.key).unwrap_or(&BTreeMap::new()));
+    }
+    let used = |site: &Site| last.values().any(|used| used.key == site.key);
+    let over: Vec<_> = {
+        let mut known = context.sites.lock();
+        known.sites.values_mut().filter(|(site, _)| used(site)).for_each(|(_, last)| *last = Instant::now());
+        known.sites.extract_if(|_, (site, last)| !used(site) && last.elapsed() > LINGER).collect()
+    };
+    for (_, (site, _)) in over {
+        tracing::info!(redis.address = %site.address(), "no TaskQueue uses Redis at {} any more", site.address());
+        drop(site.end());
+    }
+}
+
+/// The queues of a TaskQueue to keep: those that are its own in Redis.
+fn kept(context: &Context, queue: &TaskQueue) -> Vec<(crate::task::QueueName, ArchiveLimits)> {
+    let claimed = queue.status.as_ref().is_some_and(|status| {
+        status.conditions.iter().any(|found| found.type_ == QUEUES_CLAIMED && found.status == "True")
+    });
+    let Some(plan) = claimed.then(|| context.plan(queue)).and_then(Result::ok) else { return Vec::new() };
+    let limits = ArchiveLimits { tasks_max: plan.archive_tasks_max, age_max: plan.archive_age_max };
+    plan.redis_names().map(|name| (name.clone(), limits)).collect()
+}
+
+/// The Redis of a TaskQueue, and where its URL stands.
+async fn find(context: &Context, queue: &TaskQueue) -> (Option<Place>, Result<Arc<Site>, Refusal>) {
+    let namespace = queue.namespace().unwrap_or_default();
+    let Some(redis) = &queue.spec.redis else {
+        let url = shared(context, &namespace);
+        return (None, url.and_then(|url| open(context, &url, false)));
+    };
+    let place = Place { namespace, name: redis.secret_ref.name.clone(), key: redis.secret_ref.key.clone() };
+    let known = context.sites.last_of(&queue.uid().unwrap_or_default()).ok();
+    let is_refused = known.as_ref().and_then(|site| site.trouble()).is_some_and(|trouble| trouble.needs_edit);
+    let url = context.secrets.url(&place, is_refused).await;
+    let site = url.and_then(|url| match known {
+        Some(site) if is_same(&site.url, &url) => Ok(site),
+        _ => open(context, &url, true),
+    });
+    (Some(place), site)
+}
+
+fn shared(context: &Context, namespace: &str) -> Result<Arc<SecretString>, Refusal> {
+    match &context.shared_redis {
+        Some(url) if context.options.shared_redis_namespaces.contains(namespace) => Ok(Arc::clone(url)),
+        _ => Err(Refusal::edit(
+            "RedisMissing",
+            format!("spec.redis is not set, and namespace {namespace} is not among those that share a Redis"),
+            "name a Secret with the URL of a Redis in spec.redis.secretRef of a new TaskQueue, or have the cluster's \
+             administrator list the namespace",
+        )),
+    }
+}
+
+fn open(context: &Context, url: &Arc<SecretString>, is_checked: bool) -> Result<Arc<Site>, Refusal> {
+    let endpoint: Endpoint = url.expose_secret().parse().map_err(|error| {
+        let what = causes::on_one_line(&error);
+        Refusal::edit("InvalidRedisURL", what, "correct it in the Secret; that is noticed within seconds")
+    })?;
+    if is_checked {
+        check_hosts(context, &endpoint)?;
+    }
+    Ok(context.sites.open(url, endpoint, &context.around))
+}
+
+/// People who may write a Secret may not thereby reach whatever the operator can reach.
+fn check_hosts(context: &Context, endpoint: &Endpoint) -> Result<(), Refusal> {
+    let Some(hosts) = endpoint.hosts() else {
+        let what = "the URL of Redis names a socket in a file system, which would be the operator's own";
+        return Err(Refusal::edit("RedisHostNotAllowed", what, "name a host in the Secret"));
+    };
+    let allowed = &context.options.allowed_redis_hosts;
+    match hosts.iter().find(|host| !allowed.is_empty() && !allowed.contains(**host)) {
+        None => Ok(()),
+        Some(host) => Err(Refusal::edit(
+            "RedisHostNotAllowed",
+            format!("Redis at {host} is not among the hosts that the operator may connect to"),
+            "use one of those, or have the cluster's administrator allow it",
+        )),
+    }
+}
+
+/// Understands a TaskQueue, on the Redis that its namespace shares if it names none.
+pub(super) fn plan(queue: &TaskQueue) -> Result<QueuePlan, Refusal> {
+    let namespace = queue.namespace().unwrap_or_default();
+    let shared_by = queue.spec.redis.is_none().then_some(namespace.as_str());
+    QueuePlan::of(&queue.spec, shared_by).map_err(|flaws| Refusal::flaws(&flaws))
+}

@@ -1,0 +1,204 @@
+//! Secret and Deployment in the cluster: made, kept as they should be, taken away.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::build;
+use super::validate::Valid;
+use crate::crd::TaskQueue;
+use crate::operator::conditions::Refusal;
+use crate::operator::context::{Context, ObjectName};
+use crate::operator::leader::Tenure;
+use crate::operator::site::Site;
+use crate::operator::{MANAGER, SCALER};
+
+/// How often what should be there is applied again, changed or not.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// What was applied for each TaskQueue, by uid, so that a look without news writes nothing.
+#[derive(Default)]
+pub(in crate::operator) struct AppliedFleets {
+    applied: Mutex<HashMap<String, Applied>>,
+}
+
+#[derive(Clone, Copy)]
+struct Applied {
+    epoch: u64,
+    hash: u64,
+    at: Instant,
+}
+
+impl AppliedFleets {
+    fn is_recent(&self, uid: &str, epoch: u64, hash: u64) -> bool {
+        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        applied
+            .get(uid)
+            .is_some_and(|last| last.epoch == epoch && last.hash == hash && last.at.elapsed() < AGAIN)
+    }
+
+    fn note(&self, uid: &str, epoch: u64, hash: u64) {
+        let applied = Applied { epoch, hash, at: Instant::now() };
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), applied);
+    }
+
+    pub(super) fn forget(&self, uid: &str) {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+/// Makes what a TaskQueue owns what it should be. Killed in between, the next look goes on.
+pub(super) async fn apply(
+    context: &Context,
+    tenure: &Tenure,
+    queue: &TaskQueue,
+    valid: &Valid,
+    site: &Site,
+) -> Result<(), Refusal> {
+    let (uid, name) = (queue.uid().unwrap_or_default(), ObjectName::of(queue));
+    let (Some(fleet), Some(pod)) = (&valid.plan.workers, &valid.pod) else {
+        return remove(context, queue).await;
+    };
+    let secret = build::secret(queue, &site.url);
+    // Without the version of the Secret, which is only known once it was applied.
+    let shape = build::deployment(queue, &valid.plan, fleet, pod, "");
+    let hash = hash_of(&[&secret, &shape]);
+    let is_there = context.deployment(&name).is_some();
+    if is_there && context.fleets.is_recent(&uid, tenure.epoch, hash) {
+        return Ok(());
+    }
+    let secrets = context.api::<Secret>(&name.namespace);
+    let version = own(&secrets, &uid, "Secret", &build::secret_name(&name.name), &secret).await?;
+    let deployment = build::deployment(queue, &valid.plan, fleet, pod, &version);
+    let deployments = context.api::<Deployment>(&name.namespace);
+    deploy(&deployments, &uid, &build::deployment_name(&name.name), &deployment).await?;
+    context.fleets.note(&uid, tenure.epoch, hash);
+    Ok(())
+}
+
+fn hash_of(values: &[&Value]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    values.iter().for_each(|value| value.to_string().hash(&mut hasher));
+    hasher.finish()
+}
+
+/// Applies an object of ours, unless there is one of the same name that is not; answers its version.
+async fn own<K>(api: &Api<K>, uid: &str, kind: &str, name: &str, body: &Value) -> Result<String, Refusal>
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    check_owner(api, uid, kind, name).await?;
+    let applied = api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(body)).await;
+    let applied = applied.map_err(|error| not_applied(kind, name, &error))?;
+    Ok(applied.meta().resource_version.clone().unwrap_or_default())
+}
+
+/// Answers whether there is one already; it is an error if that is another's.
+async fn check_owner<K>(api: &Api<K>, uid: &str, kind: &str, name: &str) -> Result<bool, Refusal>
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let found = api.get_opt(name).await.map_err(|error| not_applied(kind, name, &error))?;
+    let Some(found) = found else { return Ok(false) };
+    let owners = found.meta().owner_references.iter().flatten();
+    match owners.into_iter().any(|owner| owner.uid == uid) {
+        true => Ok(true),
+        false => Err(Refusal::edit(
+            "NameTaken",
+            format!("{kind} {name} exists and does not belong to this TaskQueue"),
+            "rename or delete it, or give the TaskQueue another name",
+        )),
+    }
+}
+
+/// Applies the Deployment. A new one begins with no worker, and who scales owns that number from the first moment on:
+/// a Deployment that names none would begin with one.
+async fn deploy(api: &Api<Deployment>, uid: &str, name: &str, body: &Value) -> Result<(), Refusal> {
+    let failed = |error: kube::Error| not_applied("Deployment", name, &error);
+    let scaler = PatchParams::apply(SCALER).force();
+    if !check_owner(api, uid, "Deployment", name).await? {
+        let mut first = body.clone();
+        first["spec"]["replicas"] = 0.into();
+        api.patch(name, &scaler, &Patch::Apply(&first)).await.map_err(failed)?;
+    }
+    let manager = PatchParams::apply(MANAGER).force();
+    let applied = api.patch(name, &manager, &Patch::Apply(body)).await.map_err(failed)?;
+    // Who scales lets go of all the rest; also where that was not reached when it was made.
+    let replicas = applied.spec.replicas.unwrap_or(0);
+    if owns_template(&applied) {
+        let only = json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": { "name": name },
+            "spec": { "replicas": replicas },
+        });
+        api.patch(name, &scaler, &Patch::Apply(&only)).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Whether who scales still owns the pods' template too.
+fn owns_template(deployment: &Deployment) -> bool {
+    deployment.metadata.managed_fields.iter().flatten().any(|entry| {
+        entry.manager.as_deref() == Some(SCALER)
+            && entry.subresource.is_none()
+            && entry.fields_v1.as_ref().is_some_and(|fields| {
+                fields.0.get("f:spec").is_some_and(|spec| spec.get("f:template").is_some())
+            })
+    })
+}
+
+fn not_applied(kind: &str, name: &str, error: &kube::Error) -> Refusal {
+    match error {
+        kube::Error::Api(status) if status.is_invalid() => Refusal::edit(
+            "TemplateRefused",
+            format!("the API server refuses {kind} {name}: {}", status.message),
+            "correct spec.workers.template",
+        ),
+        kube::Error::Api(status) if status.is_forbidden() => Refusal::edit(
+            "Forbidden",
+            format!("the operator may not write {kind} {name}: {}", status.message),
+            "let it, as the chart does for the namespaces it watches, or raise the quota or policy named",
+        ),
+        error => Refusal::from(error),
+    }
+}
+
+/// Takes away what a TaskQueue without workers had when it had some.
+pub(super) async fn remove(context: &Context, queue: &TaskQueue) -> Result<(), Refusal> {
+    let name = ObjectName::of(queue);
+    if context.deployment(&name).is_none() {
+        return Ok(());
+    }
+    let uid = queue.uid().unwrap_or_default();
+    delete_owned(&context.api::<Deployment>(&name.namespace), &uid, &build::deployment_name(&name.name))
+        .await?;
+    delete_owned(&context.api::<Secret>(&name.namespace), &uid, &build::secret_name(&name.name)).await?;
+    context.fleets.forget(&uid);
+    Ok(())
+}
+
+async fn delete_owned<K>(api: &Api<K>, uid: &str, name: &str) -> Result<(), Refusal>
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let Some(found) = api.get_opt(name).await.map_err(|error| Refusal::from(&error))? else { return Ok(()) };
+    if !found.meta().owner_references.iter().flatten().any(|owner| owner.uid == uid) {
+        return Ok(());
+    }
+    let only = Preconditions { uid: found.meta().uid.clone(), resource_version: None };
+    let parameters = DeleteParams { preconditions: Some(only), ..DeleteParams::background() };
+    match api.delete(name, &parameters).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(Refusal::from(&error)),
+    }
+}

@@ -1,0 +1,193 @@
+//! Queues claimed in Redis, so that no two TaskQueues think they have the same one.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{FutureExt as _, StreamExt as _, stream};
+use kube::ResourceExt as _;
+use tokio::time::{sleep, timeout};
+
+use crate::broker::{Broker, CLAIM_LIFE, Claimant, PauseNote, QueueClaim};
+use crate::crd::TaskQueue;
+use crate::operator::conditions::Refusal;
+use crate::operator::context::{Context, ObjectName};
+use crate::operator::leader::Tenure;
+use crate::operator::site::{Parts, Site, SiteKey};
+use crate::resolve::QueuePlan;
+use crate::task::QueueName;
+
+/// How often a holder shows itself, and how soon it is seen that Redis was emptied.
+const SIGN: Duration = Duration::from_secs(3);
+/// How many show themselves at once.
+const SIGNS_AT_ONCE: usize = 16;
+/// What our pauses are marked with.
+const SOURCE: &str = "manifest";
+
+/// What this leader has claimed, by the TaskQueue's uid.
+#[derive(Default)]
+pub(in crate::operator) struct Claims {
+    held: Mutex<HashMap<String, Held>>,
+}
+
+#[derive(Clone)]
+pub(super) struct Held {
+    epoch: u64,
+    pub(super) site: SiteKey,
+    pub(super) queues: Vec<QueueName>,
+    name: ObjectName,
+}
+
+impl Claims {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the leader of that epoch holds all queues of a TaskQueue for it.
+    pub(in crate::operator) fn are_held(&self, uid: &str, epoch: u64) -> bool {
+        self.lock().get(uid).is_some_and(|held| held.epoch == epoch)
+    }
+
+    pub(super) fn of(&self, uid: &str) -> Option<Held> {
+        self.lock().get(uid).cloned()
+    }
+
+    pub(super) fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+}
+
+/// Claims all queues of a TaskQueue, or none; answers whether that is news.
+pub(super) async fn claim(
+    context: &Context,
+    tenure: &Tenure,
+    queue: &TaskQueue,
+    plan: &QueuePlan,
+    site: &Site,
+) -> Result<bool, Refusal> {
+    let (uid, name) = (queue.uid().unwrap_or_default(), ObjectName::of(queue));
+    let broker = &site.parts()?.broker;
+    let who = claimant(context, &uid, &name);
+    let mut taken = Vec::new();
+    let mut is_new = !context.claims.are_held(&uid, tenure.epoch);
+    for queue in plan.redis_names() {
+        match broker.claim_queue(queue, &who).await.map_err(|error| Refusal::from(&error))? {
+            QueueClaim::Held => {}
+            QueueClaim::Taken => {
+                is_new = true;
+                taken.push(queue);
+            }
+            refused => {
+                for queue in taken {
+                    broker
+                        .yield_queue(queue, &who.cluster, &uid)
+                        .await
+                        .map_err(|error| Refusal::from(&error))?;
+                }
+                context.claims.forget(&uid);
+                return Err(refusal(queue, &who, refused));
+            }
+        }
+    }
+    let queues: Vec<_> = plan.redis_names().cloned().collect();
+    if let Some(before) = context.claims.of(&uid).filter(|before| before.site == site.key) {
+        for queue in before.queues.iter().filter(|queue| !queues.contains(queue)) {
+            broker.yield_queue(queue, &who.cluster, &uid).await.map_err(|error| Refusal::from(&error))?;
+        }
+    }
+    let held = Held { epoch: tenure.epoch, site: site.key.clone(), queues, name };
+    context.claims.lock().insert(uid, held);
+    Ok(is_new)
+}
+
+fn claimant(context: &Context, uid: &str, name: &ObjectName) -> Claimant {
+    Claimant { cluster: context.cluster.to_string(), uid: uid.to_owned(), object: name.to_string() }
+}
+
+fn refusal(queue: &QueueName, who: &Claimant, claim: QueueClaim) -> Refusal {
+    let QueueClaim::Refused { holder, .. } = claim else {
+        let what = format!("queue {queue} in Redis is claimed in a way that this version does not know");
+        return Refusal::edit("QueueClaimUnreadable", what, "upgrade the operator");
+    };
+    let whose = match holder.cluster == who.cluster {
+        true => format!("TaskQueue {} of this cluster", holder.object),
+        false => format!("TaskQueue {} of cluster {}", holder.object, holder.cluster),
+    };
+    let minutes = CLAIM_LIFE.as_secs() / 60;
+    Refusal::edit(
+        "QueueClaimed",
+        format!("queue {queue} in Redis belongs to {whose}"),
+        format!(
+            "give the queue here another redisName, or delete that TaskQueue; once its operator is gone for good, the \
+             claim lapses within {minutes} min"
+        ),
+    )
+}
+
+/// Enters the queues among all queues, and sets or lifts their pauses.
+pub(super) async fn put_queues(broker: &Broker, asks: &ObjectName, plan: &QueuePlan) -> Result<(), Refusal> {
+    for queue in &plan.queues {
+        let name = &queue.redis_name;
+        broker.register_queue(name).await.map_err(|error| Refusal::from(&error))?;
+        match queue.pause_at(broker.now()) {
+            Some(paused) => {
+                let (source, actor) = (SOURCE.to_owned(), format!("TaskQueue {asks}"));
+                let note = PauseNote { source, reason: paused.reason.clone(), actor, until: paused.until };
+                broker.pause(name, &note).await.map(drop).map_err(|error| Refusal::from(&error))?;
+            }
+            None => {
+                broker.resume(name, Some(SOURCE)).await.map(drop).map_err(|error| Refusal::from(&error))?
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Shows, for as long as it runs, that what is claimed is still in use. A claim that was not there any more means that
+/// Redis lost what it held: then everything of that TaskQueue is put into force again.
+pub(in crate::operator) async fn keep_claims(context: &Context) {
+    loop {
+        let held: Vec<_> =
+            context.claims.lock().iter().map(|(uid, held)| (uid.clone(), held.clone())).collect();
+        let signs: Vec<_> = held.iter().map(|(uid, held)| show(context, uid, held).boxed()).collect();
+        stream::iter(signs).buffer_unordered(SIGNS_AT_ONCE).collect::<()>().await;
+        sleep(SIGN).await;
+    }
+}
+
+async fn show(context: &Context, uid: &str, held: &Held) {
+    let site = context.sites.get(&held.site);
+    let Some(Ok(parts)) = site.as_ref().map(|site| site.parts()) else { return };
+    // A Redis that is away holds up no other for longer.
+    if timeout(SIGN, is_intact(context, parts, uid, held)).await == Ok(false) {
+        context.wake_queue(&held.name);
+        context.wake_tasks_of(&held.name);
+    }
+}
+
+async fn is_intact(context: &Context, parts: &Parts, uid: &str, held: &Held) -> bool {
+    let who = claimant(context, uid, &held.name);
+    for queue in &held.queues {
+        match parts.broker.claim_queue(queue, &who).await {
+            Ok(QueueClaim::Held) => {}
+            Ok(_) => return false,
+            // Its site tells when it is away, and when it is back.
+            Err(_) => return true,
+        }
+    }
+    true
+}
+
+/// Gives the queues of a TaskQueue back that is gone.
+pub(super) async fn give_back(context: &Context, uid: &str) -> Result<(), Refusal> {
+    let Some(held) = context.claims.of(uid) else { return Ok(()) };
+    if let Some(site) = context.sites.get(&held.site) {
+        let broker = &site.parts()?.broker;
+        for queue in &held.queues {
+            let yielded = broker.yield_queue(queue, &context.cluster, uid).await;
+            yielded.map_err(|error| Refusal::from(&error))?;
+        }
+    }
+    context.claims.forget(uid);
+    Ok(())
+}

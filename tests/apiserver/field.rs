@@ -1,0 +1,179 @@
+//! A namespace of its own, a Redis of its own, and replicas of the operator.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::http::{free_address, get};
+use crate::support::{ApiServer, Process, RedisServer, until};
+
+/// How long anything may take on a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Numbers the namespaces.
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+pub(crate) struct Field {
+    pub(crate) api: Arc<ApiServer>,
+    pub(crate) redis: RedisServer,
+    pub(crate) namespace: String,
+}
+
+/// One replica.
+pub(crate) struct Replica {
+    pub(crate) process: Process,
+    pub(crate) probes: std::net::SocketAddr,
+}
+
+impl Field {
+    /// A namespace whose Secret `redis` holds the URL of the Redis.
+    pub(crate) fn new() -> Self {
+        Self::on(ApiServer::shared())
+    }
+
+    pub(crate) fn on(api: Arc<ApiServer>) -> Self {
+        let namespace = format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        api.kubectl(&["create", "namespace", &namespace]);
+        let field = Self { api, redis: RedisServer::options().start(), namespace };
+        field.put_secret("redis", &field.redis.plain_url());
+        field
+    }
+
+    pub(crate) fn put_secret(&self, name: &str, url: &str) {
+        self.apply(&format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{url: \"{url}\"}}\n"
+        ));
+    }
+
+    /// Starts a replica that looks after this namespace only.
+    pub(crate) async fn operator(&self, identity: &str, flags: &[&str]) -> Replica {
+        self.operator_on(identity, &self.api.kubeconfig(), flags).await
+    }
+
+    pub(crate) async fn operator_on(&self, identity: &str, kubeconfig: &Path, flags: &[&str]) -> Replica {
+        let probes = free_address().await;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cronmill"));
+        command.arg("operator").args([
+            "--watch-namespace",
+            &self.namespace,
+            "--lease-namespace",
+            &self.namespace,
+        ]);
+        command.args(["--cluster-id", &format!("cluster-{}", self.namespace), "--identity", identity]);
+        command.args(["--worker-image", "cronmill:test", "--listen", &probes.to_string()]);
+        command.args(flags).env("KUBECONFIG", kubeconfig);
+        Replica { process: Process::start(&format!("operator {identity}"), &mut command), probes }
+    }
+
+    pub(crate) fn apply(&self, manifests: &str) {
+        self.api.apply(&self.namespace, manifests);
+    }
+
+    pub(crate) fn get(&self, kind: &str, name: &str) -> Value {
+        self.api.get(&self.namespace, kind, name)
+    }
+
+    pub(crate) fn delete(&self, kind: &str, name: &str) {
+        self.api.kubectl(&["delete", "-n", &self.namespace, kind, name, "--wait=false"]);
+    }
+
+    /// A condition of an object: its status and reason, and what it says.
+    pub(crate) fn condition(
+        &self,
+        kind: &str,
+        name: &str,
+        condition: &str,
+    ) -> Option<(String, String, String)> {
+        let object = self.get(kind, name);
+        let found = object["status"]["conditions"]
+            .as_array()?
+            .iter()
+            .find(|found| found["type"] == condition)?
+            .clone();
+        let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+        Some((text("status"), text("reason"), text("message")))
+    }
+
+    /// Waits until an object is Ready.
+    pub(crate) async fn ready(&self, kind: &str, name: &str) {
+        let is_ready =
+            async || self.condition(kind, name, "Ready").is_some_and(|(status, _, _)| status == "True");
+        until(LIMIT, &format!("{kind} {name} is ready"), is_ready).await;
+    }
+
+    /// Waits until an object is not Ready for that reason, and returns what it says.
+    pub(crate) async fn refused(&self, kind: &str, name: &str, reason: &str) -> String {
+        let is_refused = async || {
+            self.condition(kind, name, "Ready")
+                .is_some_and(|(status, why, _)| status == "False" && why == reason)
+        };
+        let shown = || self.condition(kind, name, "Ready");
+        until(LIMIT, &format!("{kind} {name} is refused as {reason}, last {:?}", shown()), is_refused).await;
+        shown().map(|(_, _, message)| message).unwrap_or_default()
+    }
+
+    /// What redis-cli answers.
+    pub(crate) fn cli(&self, words: &[&str]) -> String {
+        self.redis.cli(words)
+    }
+
+    /// The uids of entries that are in force in a queue.
+    pub(crate) fn entries(&self, queue: &str) -> Vec<String> {
+        let told = self.cli(&["ZRANGE", &format!("cronmill:{{{queue}}}:due"), "0", "-1"]);
+        told.lines().map(str::to_owned).filter(|uid| !uid.is_empty()).collect()
+    }
+}
+
+impl Drop for Field {
+    fn drop(&mut self) {
+        let _ = self.api.try_kubectl(&["delete", "namespace", &self.namespace, "--wait=false"], "");
+    }
+}
+
+impl Replica {
+    /// Status and text of a probe.
+    pub(crate) async fn probe(&self, path: &str) -> Option<(u16, String)> {
+        get(self.probes, path).await
+    }
+
+    /// The value of a metric without labels.
+    pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.probe("/metrics").await?;
+        let line = text.lines().find(|line| line.split(' ').next() == Some(name))?;
+        line.split(' ').nth(1)?.parse().ok()
+    }
+
+    pub(crate) async fn leads(&self) -> bool {
+        self.metric("cronmill_operator_leading").await == Some(1.0)
+    }
+}
+
+/// A TaskQueue `main` on the Secret `redis`, with lines below `spec`.
+pub(crate) fn queue(lines: &str) -> String {
+    named_queue("main", lines)
+}
+
+pub(crate) fn named_queue(name: &str, lines: &str) -> String {
+    format!(
+        "apiVersion: cronmill.dev/v1alpha1\nkind: TaskQueue\nmetadata: {{name: {name}}}\nspec:\n  \
+         redis: {{secretRef: {{name: redis}}}}\n  queues: [{{name: default}}]\n{}",
+        indented(lines)
+    )
+}
+
+/// A CronTask of the queue `default` of `main`, with lines below `spec`.
+pub(crate) fn task(name: &str, schedule: &str, lines: &str) -> String {
+    format!(
+        "apiVersion: cronmill.dev/v1alpha1\nkind: CronTask\nmetadata: {{name: {name}}}\nspec:\n  \
+         schedule: \"{schedule}\"\n  queueRef: {{name: main}}\n  task: {{type: hello, retention: 1h}}\n{}---\n",
+        indented(lines)
+    )
+}
+
+fn indented(lines: &str) -> String {
+    lines.lines().map(|line| format!("  {line}\n")).collect()
+}

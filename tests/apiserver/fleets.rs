@@ -1,0 +1,83 @@
+//! Fleets: their size, whoever sets it, and what is written while nothing happens.
+
+use std::time::Duration;
+
+use crate::field::{Field, LIMIT, queue, task};
+use crate::support::until;
+
+fn replicas(field: &Field) -> Option<u64> {
+    field.get("deployment", "main-worker")["spec"]["replicas"].as_u64()
+}
+
+#[tokio::test]
+async fn a_fleet_grows_with_the_work_within_a_second_and_goes_back_to_none() {
+    let field = Field::new();
+    let _operator = field.operator("a", &[]).await;
+    field.apply(&queue("workers: {concurrency: 1, scaling: {maxReplicas: 3, stabilization: 0s}}"));
+    field.ready("taskqueue", "main").await;
+    until(LIMIT, "there is a fleet of none", async || replicas(&field) == Some(0)).await;
+    // Ten tasks that a worker of anybody's might take.
+    for id in 0..10 {
+        field.cli(&["LPUSH", "asynq:{default}:pending", &format!("task-{id}")]);
+    }
+    let arrived = std::time::Instant::now();
+    until(LIMIT, "it is as large as allowed", async || replicas(&field) == Some(3)).await;
+    // Asking costs kubectl's time too, so this is a bound only.
+    assert!(arrived.elapsed() < Duration::from_secs(5), "{:?}", arrived.elapsed());
+    field.cli(&["DEL", "asynq:{default}:pending"]);
+    until(LIMIT, "it goes back to none", async || replicas(&field) == Some(0)).await;
+}
+
+#[tokio::test]
+async fn kubectl_scale_fixes_the_number_and_removing_it_gives_it_back() {
+    let field = Field::new();
+    let _operator = field.operator("a", &[]).await;
+    field.apply(&queue("workers: {}"));
+    field.ready("taskqueue", "main").await;
+    field.api.kubectl(&["scale", "-n", &field.namespace, "taskqueue/main", "--replicas=2"]);
+    until(LIMIT, "there are two", async || replicas(&field) == Some(2)).await;
+    until(LIMIT, "it is told", async || {
+        field
+            .condition("taskqueue", "main", "Scaling")
+            .is_some_and(|(status, reason, _)| status == "False" && reason == "FixedReplicas")
+    })
+    .await;
+    until(LIMIT, "the scale is shown", async || {
+        let path =
+            format!("/apis/cronmill.dev/v1alpha1/namespaces/{}/taskqueues/main/scale", field.namespace);
+        let scale: serde_json::Value =
+            serde_json::from_str(&field.api.kubectl(&["get", "--raw", &path])).unwrap();
+        scale["status"]["replicas"] == 2 && scale["status"]["selector"] == "cronmill.dev/task-queue=main"
+    })
+    .await;
+    let remove = r#"[{"op": "remove", "path": "/spec/workers/replicas"}]"#;
+    field.api.kubectl(&["patch", "-n", &field.namespace, "taskqueue/main", "--type=json", "-p", remove]);
+    until(LIMIT + Duration::from_secs(60), "the number follows the work", async || {
+        replicas(&field) == Some(0)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn refreshes_of_status_keep_to_their_budget_however_many_ticks_there_are() {
+    let field = Field::new();
+    let operator = field.operator("a", &["--status-writes-per-second", "2"]).await;
+    field.apply(&queue(""));
+    let tasks: String = (0..30).map(|number| task(&format!("task-{number}"), "@every 1s", "")).collect();
+    field.apply(&tasks);
+    until(LIMIT, "all are in force", async || field.entries("default").len() == 30).await;
+    let written = async || operator.metric("cronmill_operator_status_refreshes_total").await.unwrap_or(0.0);
+    let (began, before) = (std::time::Instant::now(), written().await);
+    until(LIMIT, "many were written", async || written().await >= before + 20.0).await;
+    let rate = (written().await - before) / began.elapsed().as_secs_f64();
+    assert!(rate <= 2.4, "{rate} a second");
+    // Every one of them has had its turn.
+    until(LIMIT, "all were refreshed", async || {
+        let list = field.api.kubectl(&["get", "-n", &field.namespace, "crontasks", "-o", "json"]);
+        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        list["items"]
+            .as_array()
+            .is_some_and(|items| items.iter().all(|item| item["status"]["observedAt"].is_string()))
+    })
+    .await;
+}

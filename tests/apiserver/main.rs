@@ -1,0 +1,13 @@
+//! The operator on a real API server and a real Redis, seen from outside: by kubectl and by redis-cli.
+
+#![allow(clippy::unwrap_used, reason = "a test's fixtures fail it by panicking")]
+
+#[path = "../support/mod.rs"]
+pub mod support;
+
+mod bounds;
+mod field;
+mod fleets;
+mod outages;
+mod slice;
+mod wrong;

@@ -1,0 +1,49 @@
+//! The same manifests run in a cluster and without one: what means something only there is taken or plainly refused.
+
+use crate::support::{Folder, QUEUE, task};
+
+#[test]
+fn what_names_a_redis_lets_others_in_or_ends_a_queue_is_taken_without_a_cluster_too() {
+    let queue = "apiVersion: cronmill.dev/v1alpha1
+kind: TaskQueue
+metadata: {name: main, uid: x, generation: 4}
+spec:
+  redis: {secretRef: {name: redis}}
+  allowedNamespaces: [billing]
+  deletionPolicy: Delete
+  queues: [{name: default}]
+status: {observedGeneration: 4, conditions: [{type: Ready}]}
+";
+    let there = "{name: main, namespace: default}";
+    let from = |namespace: &str| {
+        let guest = task("guest", "@daily").replace("{name: main}", there);
+        guest.replace("{name: guest}", &format!("{{name: guest, namespace: {namespace}}}"))
+    };
+    let mut folder =
+        Folder::with(&[("q.yaml", queue), ("a.yaml", &from("billing")), ("b.yaml", &from("sales"))]);
+    folder.refresh();
+    assert_eq!(
+        folder.errors(),
+        [
+            "b.yaml:6: CronTask sales/guest: spec.queueRef.namespace: TaskQueue default/main does not allow namespace sales; \
+          allowed: a TaskQueue that has sales in its allowedNamespaces"
+        ]
+    );
+    assert_eq!(folder.tasks(), ["billing/guest"]);
+    assert_eq!(folder.task("billing/guest").entry.template.queue, "default", "by its bare name");
+}
+
+#[test]
+fn a_payload_from_a_config_map_is_refused_without_a_cluster() {
+    let mapped = "task: {type: hello, payloadFrom: {configMapKeyRef: {name: a, key: b}}}";
+    let text = task("mapped", "@daily").replace("task: {type: hello}", mapped);
+    let mut folder = Folder::with(&[("q.yaml", QUEUE), ("x.yaml", &text)]);
+    folder.refresh();
+    assert_eq!(
+        folder.errors(),
+        [
+            "x.yaml:7: CronTask default/mapped: spec.task.payloadFrom: a ConfigMap cannot be read without a cluster; allowed: \
+          the payload itself, as spec.task.payload"
+        ]
+    );
+}
