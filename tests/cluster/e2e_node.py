@@ -1,6 +1,7 @@
 """Tests of a whole node: pods run, write logs, find each other by name, and leave no trace. Needs root."""
 
 import os
+import re
 import signal
 import subprocess
 import unittest
@@ -45,8 +46,13 @@ def service(name, port):
     }
 
 
-def machine():
-    """What a node could leave behind on the machine, as a set of lines."""
+# How the interface, the control groups and the processes of a cluster can be told from others.
+OF_A_CLUSTER = re.compile(r"\b(?:cm|cronmill-)([0-9a-f]{8})\b")
+PROGRAMS = ("kube", "containerd", "etcd", "coredns", "runc", "pod")
+
+
+def machine(state):
+    """What a node could leave behind on the machine, as a set of lines. Other clusters may come and go meanwhile."""
     lines = set()
     for command in (("ip", "-oneline", "link"), ("ip", "route"), ("iptables-save",), ("ip", "netns", "list")):
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -57,14 +63,24 @@ def machine():
         lines |= {str(path) for path in Path(place).glob("*")}
     for hierarchy in control_groups.hierarchies():
         lines |= {str(path) for path in hierarchy.rglob("*/")}
-    for process in Path("/proc").glob("[0-9]*/comm"):
+    lines = {line for line in lines if state.id in line or not OF_A_CLUSTER.search(line)}
+    return lines | programs(state)
+
+
+def programs(state):
+    """Processes such as a node has, but for those that other clusters started."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            name = process.read_text().strip()
+            name = (process / "comm").read_text().strip()
+            groups = OF_A_CLUSTER.findall((process / "cgroup").read_text())
+            others = f"{processes.MARK}=".encode() in (process / "environ").read_bytes()
         except OSError:
             continue
-        if name.startswith(("kube", "containerd", "etcd", "coredns", "runc", "pod")):
-            lines.add(f"{name} {process.parent.name}")
-    return lines
+        is_ours = processes.is_ours(state, int(process.name)) or state.id in groups
+        if name.startswith(PROGRAMS) and (is_ours or not (groups or others)):
+            found.add(f"{name} {process.name}")
+    return found
 
 
 class Node(Bed):
@@ -72,8 +88,8 @@ class Node(Bed):
 
     @classmethod
     def setUpClass(cls):
-        cls.before = machine()
         cls.at, remove = bed.folder()
+        cls.before = machine(State(cls.at))
         cls.addClassCleanup(remove)
         cls.addClassCleanup(ending.down, State(cls.at))
         cluster("up", "--state", cls.at)
@@ -116,7 +132,8 @@ class Node(Bed):
     def test_a_service_is_reached_from_another_pod_and_from_the_one_behind_it(self):
         self.serve("web")
         self.assertEqual(self.run_pod("asks", "get", "http://web"), "this is web")
-        self.assertIn("this is web", self.kubectl("exec", "web", "--", "/pod", "get", "http://web"))
+        # By its short name a pod finds itself, without the service.
+        self.assertIn("this is web", self.kubectl("exec", "web", "--", "/pod", "get", "http://web.default"))
 
     def test_pods_reach_the_api_server(self):
         done = self.kubectl.apply(pod("asks-api", "get", "https://kubernetes.default/healthz"))
@@ -157,23 +174,16 @@ class Node(Bed):
 
     def test_the_machine_itself_is_as_before_but_for_one_interface(self):
         self.serve("present")
-        new = machine() - self.before
-        name = namespaces.interface(State(self.at))
-        ours = f"/cronmill-{State(self.at).id}"
-        others = [
-            line
-            for line in new
-            if name not in line
-            and ours not in line
-            and not line.split()[0].startswith(("kube", "containerd", "etcd", "coredns", "runc", "pod"))
-        ]
-        self.assertEqual(others, [])
+        state = State(self.at)
+        new = machine(state) - self.before - programs(state)
+        self.assertEqual({line for line in new if state.id not in line}, set())
+        self.assertEqual(len({line for line in new if namespaces.interface(state) in line}), 2, new)
 
 
 class Ending(Bed):
     def test_down_leaves_no_trace_although_pods_run_and_programs_were_killed(self):
-        before = machine()
         place = self.place()
+        before = machine(State(place))
         cluster("up", "--state", place)
         kubectl, state = Kubectl(place), State(place)
         kubectl.apply(pod("runs-on", "pause"))
@@ -184,7 +194,7 @@ class Ending(Bed):
         for _ in range(2):
             cluster("down", "--state", place)
             self.assert_no_trace(place)
-            self.assertEqual(machine() - before, set())
+            self.assertEqual(machine(state) - before, set())
 
     def test_a_node_is_refused_where_it_would_not_find_its_folder(self):
         done = cluster("up", "--state", "/var/tmp/cronmill-check-no-such-folder", check=False)
