@@ -233,12 +233,6 @@ func (c *cluster) defines(t *testing.T, definition string, path ...string) bool 
 	return there
 }
 
-// definesRedis says whether a TaskQueue can name its Redis, which it can as soon as there is an operator to read that.
-func (c *cluster) definesRedis(t *testing.T) bool {
-	t.Helper()
-	return c.defines(t, "taskqueues.cronmill.dev", "schema", "openAPIV3Schema", "properties", "spec", "properties", "redis")
-}
-
 // established waits until objects of both kinds can be made.
 func (c *cluster) established(t *testing.T) {
 	t.Helper()

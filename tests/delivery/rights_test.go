@@ -157,10 +157,8 @@ func TestTheAdmissionPolicyRefusesWhatNothingWouldComeOf(t *testing.T) {
 	refused(here, "default", taskQueue("a", map[string]any{}), "namespace default is not watched by cronmill")
 	refused(here, "billing", taskQueue("a", map[string]any{}), "namespace billing has no shared Redis")
 	accepted(here, "shop", taskQueue("a", map[string]any{}))
-	if here.definesRedis(t) {
-		own := map[string]any{"secretRef": map[string]any{"name": "redis"}}
-		accepted(here, "billing", taskQueue("a", map[string]any{"redis": own}))
-	}
+	own := map[string]any{"secretRef": map[string]any{"name": "redis"}}
+	accepted(here, "billing", taskQueue("a", map[string]any{"redis": own}))
 
 	ann := here.as(t, "ann", "shop")
 	accepted(ann, "shop", taskQueue("a", map[string]any{}))
