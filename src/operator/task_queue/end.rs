@@ -33,9 +33,10 @@ use crate::task::QueueName;
 const FINALIZER: &str = "cronmill.dev/queues";
 /// Field manager of the finalizer, and of nothing else.
 const FINISHER: &str = "cronmill-finalizer";
-/// How long an object waits for its end, when that is held up. With one more try, and what the API server takes to
-/// look at a namespace again, a namespace is gone within half a minute.
+/// How long an object waits for its end, when that is held up.
 const WORK_LIMIT: Duration = Duration::from_secs(12);
+/// The same in a namespace that is being deleted: the controller that deletes it looks again only after many seconds.
+const NAMESPACE_LIMIT: Duration = Duration::from_secs(3);
 /// How long one try may take.
 const TRY_LIMIT: Duration = Duration::from_secs(3);
 /// How soon the end is gone on with.
@@ -100,12 +101,14 @@ pub(super) async fn finish(context: &Context, queue: &TaskQueue) -> Result<Actio
     if !has_finalizer(queue) {
         return Ok(Action::await_change());
     }
+    let is_terminating = is_terminating(context, &name.namespace).await;
+    let limit = if is_terminating { NAMESPACE_LIMIT } else { WORK_LIMIT };
     let is_late = queue.metadata.deletion_timestamp.as_ref().is_some_and(|deleted| {
-        Duration::try_from(Timestamp::now().duration_since(deleted.0)).is_ok_and(|since| since >= WORK_LIMIT)
+        Duration::try_from(Timestamp::now().duration_since(deleted.0)).is_ok_and(|since| since >= limit)
     });
     let ended = match queue.spec.deletion_policy {
         DeletionPolicy::Retain => Ok(None),
-        DeletionPolicy::Drain if is_terminating(context, &name.namespace).await => Ok(None),
+        DeletionPolicy::Drain if is_terminating => Ok(None),
         DeletionPolicy::Drain => within_limit(drain(context, queue)).await,
         DeletionPolicy::Delete => within_limit(delete(context, queue)).await,
     };
