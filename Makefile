@@ -9,7 +9,8 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: ## The main job on real input, local and without root (DEMO=kill kills a worker while it works)
-	@folder="$$($(PYTHON) deploy/programs.py)" && CRONMILL_DEMO_BIN="$$folder" deploy/demo/run
+	cargo build --locked --release --bin cronmill --bin cronmill-worker
+	@deploy/demo/run
 
 image: ## The container image as target/cronmill-image.tar, without a container engine
 	@$(PYTHON) deploy/image
@@ -34,6 +35,7 @@ prove: ## One long proof: NAME=…; without a name, lists them
 
 generate: ## Write every generated file anew
 	cargo run --quiet --bin generate -- write .
+	cd tests/charts && go run . write
 
 lint: ## Formatting, warnings, licences
 	@$(PYTHON) tests/run test lint

@@ -78,6 +78,14 @@ class Image:
         return packed.getvalue(), unpacked
 
 
+def names(path):
+    """The names that an image's tar gives it."""
+    with tarfile.open(path) as file:
+        index = json.load(file.extractfile("index.json"))
+    notes = (manifest.get("annotations", {}) for manifest in index["manifests"])
+    return [note["io.containerd.image.name"] for note in notes if "io.containerd.image.name" in note]
+
+
 def tar(files):
     """An archive of these files and the folders they lie in, all of root and of no time."""
     folders = {str(folder) for name in files for folder in Path(name).parents} - {"."}

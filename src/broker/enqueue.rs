@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use jiff::Timestamp;
 
+use super::expire::begin_by;
 use super::keys::{QUEUES, QueueKeys};
 use super::reply::ceil_s;
 use super::unique::{life_s, own_lock};
@@ -139,7 +140,14 @@ impl Broker {
         let now = self.now_in(queue.as_str());
         let mut call = script::ENQUEUE.call();
         call.key(keys.pending()).key(keys.scheduled()).key(keys.groups()).key(keys.locks());
+        call.key(keys.expiring());
         call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(now.as_nanosecond().to_string());
+        let expiring: Vec<_> =
+            tasks.iter().filter_map(|(message, ..)| Some((&message.id, begin_by(message)?))).collect();
+        call.arg(expiring.len());
+        for (id, at) in expiring {
+            call.arg(id).arg(at);
+        }
         for (message, due, lock_for) in tasks {
             add_task(&mut call, keys, now, message, *due, *lock_for)?;
         }
@@ -191,10 +199,14 @@ pub(super) fn add_task(
 ) -> Result<(), BrokerError> {
     let raw = message.encode();
     check_size(&message.id, raw.len())?;
-    let later = due.filter(|due| *due > now).map_or(0, ceil_s);
-    call.arg(&message.id).arg(raw.as_ref()).arg(later).arg(&message.group);
+    call.arg(&message.id).arg(raw.as_ref()).arg(due_s(due, now)).arg(&message.group);
     call.arg(own_lock(keys, message)).arg(life_s(lock_for));
     Ok(())
+}
+
+/// When a new task is due, in Unix s, as those scripts read it: 0 for now.
+pub(super) fn due_s(due: Option<Timestamp>, now: Timestamp) -> i64 {
+    due.filter(|due| *due > now).map_or(0, ceil_s)
 }
 
 /// Reads what those scripts answer for a task.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::entry::{NextTick, add_tick};
+use super::expire::begin_by;
 use super::keep::millis;
 use super::keys::QueueKeys;
 use super::reply::Reply;
@@ -19,6 +20,8 @@ const ENTRIES_PER_CALL: usize = 50;
 const BYTES_PER_CALL: usize = 256 * 1024;
 /// How long a new run waits for the run it replaces to end.
 const REPLACED_WAIT: Duration = Duration::from_secs(10);
+/// When an entry is looked at again that was set aside, since a key it needs holds something else.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What is to happen to one entry.
 #[derive(Debug, Clone)]
@@ -64,6 +67,13 @@ pub enum FireVerdict {
     Early(Duration),
     /// There is no such entry.
     Gone,
+    /// A key that it needs holds something else. Nothing was fired and its tick stays; it is looked at again in a while.
+    Aside {
+        /// Which key, and what to do about it.
+        reason: String,
+        /// Nobody has found that before.
+        is_new: bool,
+    },
 }
 
 /// The task of a tick of an entry in that queue, with its lock if it is unique.
@@ -112,12 +122,13 @@ impl Broker {
         let keys = QueueKeys::new(queue);
         let mut call = script::FIRE.key(keys.due());
         call.key(keys.pending()).key(keys.retry()).key(keys.scheduled()).key(keys.locks());
-        call.key(keys.groups()).key(keys.holders());
+        call.key(keys.groups()).key(keys.holders()).key(keys.expiring());
         call.arg(keys.task_prefix())
             .arg(keys.entry_prefix())
             .arg(keys.ticks_prefix())
             .arg(millis(REPLACED_WAIT))
-            .arg(keys.group_prefix());
+            .arg(keys.group_prefix())
+            .arg(millis(LOOK_AGAIN));
         for request in requests {
             call.arg(&request.uid).arg(&request.revision);
             call.arg(request.expected.map_or(String::new(), |tick| tick.as_second().to_string()));
@@ -127,10 +138,11 @@ impl Broker {
                     add_tick(&mut call, Some(*tick));
                     call.arg(&message.id).arg(message.encode().as_ref()).arg(&message.group);
                     call.arg(own_lock(keys, message)).arg(life_s(*lock_for));
+                    call.arg(begin_by(message).map_or(String::new(), |ms| ms.to_string()));
                 }
                 None => {
                     // No tick, and nothing of its task.
-                    call.arg(["", "", "", "", "", "", ""].as_slice());
+                    call.arg([""; 8].as_slice());
                 }
             }
             call.arg(request.outcome.as_str()).arg(request.passed.len());
@@ -166,6 +178,7 @@ fn verdict(request: &FireRequest, reply: &mut Reply) -> Result<FireVerdict, Brok
         "passed" => return Ok(FireVerdict::Passed),
         "early" => return Ok(FireVerdict::Early(ms(reply.int()?))),
         "gone" => return Ok(FireVerdict::Gone),
+        "aside" => return Ok(FireVerdict::Aside { reason: reply.text()?, is_new: reply.int()? == 1 }),
         _ => {
             let (revision, next) = (reply.text()?, reply.maybe_int()?);
             return Ok(FireVerdict::Stale { revision, next: next.map(super::reply::from_s) });

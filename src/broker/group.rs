@@ -11,10 +11,12 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use super::claim::seconds;
-use super::enqueue::{add_task, verdict};
+use super::enqueue::{check_size, due_s, verdict};
+use super::expire::begin_by;
 use super::keys::QueueKeys;
+use super::packed::Packing;
 use super::reply::{Reply, from_s};
-use super::unique::lock_in;
+use super::unique::{life_s, lock_in, own_lock};
 use super::{Broker, BrokerError, Enqueued, NewTask, script};
 use crate::task::{Message, QueueName};
 
@@ -273,21 +275,11 @@ impl Broker {
             let now = self.now_in(queue.as_str());
             let mut call = script::FINISH_SETS.key(keys.aggregation_sets());
             call.key(keys.pending()).key(keys.scheduled()).key(keys.groups()).key(keys.locks());
-            call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(now.as_nanosecond().to_string());
-            call.arg(chunk.len());
-            for finish in chunk {
-                call.arg(&finish.key);
-            }
-            for SetFinish { ids, locks, task, .. } in chunk {
-                add_task(&mut call, keys, now, &task.message, task.due, task.lock_for)?;
-                call.arg(ids.len()).arg(locks.len());
-                for id in ids {
-                    call.arg(keys.task(id));
-                }
-                for (id, lock) in locks {
-                    call.arg(id).arg(lock_in(keys, lock));
-                }
-            }
+            call.key(keys.expiring())
+                .arg(keys.task_prefix())
+                .arg(keys.group_prefix())
+                .arg(now.as_nanosecond().to_string());
+            call.arg(packed_ends(keys, now, chunk)?);
             calls.push(call);
             rest = later;
         }
@@ -365,6 +357,29 @@ fn set_verdict(answer: redis::Value) -> SetFinished {
             refused => SetFinished::Refused(refused),
         },
     }
+}
+
+/// Sets and what takes their places, as `finish_sets.lua` reads them.
+fn packed_ends(keys: QueueKeys<'_>, now: Timestamp, finishes: &[SetFinish]) -> Result<Vec<u8>, BrokerError> {
+    let mut ends = Packing::default();
+    ends.array(finishes.len());
+    for SetFinish { key, ids, locks, task: NewTask { message, due, lock_for } } in finishes {
+        let (raw, life_s) = (message.encode(), life_s(*lock_for));
+        check_size(&message.id, raw.len())?;
+        let due_s = due_s(*due, now);
+        ends.array(10).string(key).string(&message.id).string(&raw).string(due_s.to_string());
+        ends.string(&message.group).string(own_lock(keys, message)).string(life_s.to_string());
+        ends.string(begin_by(message).map_or(String::new(), |at| at.to_string()));
+        ends.array(1 + ids.len()).string(key);
+        for id in ids {
+            ends.string(keys.task(id));
+        }
+        ends.array(2 * locks.len());
+        for (id, lock) in locks {
+            ends.string(id).string(lock_in(keys, lock));
+        }
+    }
+    Ok(ends.into_bytes())
 }
 
 /// How many sets one call may finish.

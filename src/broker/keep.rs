@@ -13,7 +13,7 @@ use super::history::error_record;
 use super::keys::QueueKeys;
 use super::reply::{Reply, from_s};
 use super::{Broker, BrokerError, script};
-use crate::task::{Message, QueueName};
+use crate::task::{EXPIRES_HEADER, Message, QueueName};
 
 /// Tasks one call handles.
 const TASKS_PER_CALL: usize = 100;
@@ -137,10 +137,11 @@ impl Broker {
         const DOING: &str = "forward due tasks";
         let keys = QueueKeys::new(queue);
         let mut all = Forwarded { moved: 0, more: false, next_due: None };
-        for source in [keys.scheduled(), keys.retry()] {
+        // A task that is tried again has begun.
+        for (source, header) in [(keys.scheduled(), EXPIRES_HEADER), (keys.retry(), "")] {
             let mut call = script::FORWARD.key(source);
-            call.key(keys.pending()).key(keys.groups()).key(keys.locks());
-            call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(TASKS_PER_CALL);
+            call.key(keys.pending()).key(keys.groups()).key(keys.locks()).key(keys.expiring());
+            call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(TASKS_PER_CALL).arg(header);
             let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
             all.moved += usize::try_from(reply.int()?).unwrap_or(0);
             all.more |= reply.int()? == 1;

@@ -220,6 +220,11 @@ impl<'a> QueueKeys<'a> {
         self.ours("locks")
     }
 
+    /// Zset of tasks that are of no use unless they begin in time, by that time in Unix ms.
+    pub(super) fn expiring(self) -> String {
+        self.ours("expiring")
+    }
+
     /// The worker that looks at this queue's groups at the moment.
     pub(super) fn aggregator(self) -> String {
         self.ours("aggregator")

@@ -58,6 +58,7 @@ pub use endpoint::Endpoint;
 pub use enqueue::{Enqueued, MESSAGE_BYTES_MAX, NewTask};
 pub use entry::{DueEntries, DueEntry, NextTick, PutVerdict, Retired, StoredEntry};
 pub use error::BrokerError;
+pub use expire::{ExpirySearch, ExpiryStep};
 pub use extent::cluster_key_slot;
 pub use facts::RedisFacts;
 pub use finish::{Finish, FinishOutcome, Finished};

@@ -72,6 +72,7 @@ mod include {
     pub(super) const CANCELLED: &str = include_str!("lua/include/cancelled.lua");
     pub(super) const COUNT: &str = include_str!("lua/include/count.lua");
     pub(super) const SCORE: &str = include_str!("lua/include/score.lua");
+    pub(super) const EXPIRY: &str = include_str!("lua/include/expiry.lua");
     pub(super) const LEAVE: &str = include_str!("lua/include/leave.lua");
     pub(super) const LEDGER: &str = include_str!("lua/include/ledger.lua");
     pub(super) const LIVING: &str = include_str!("lua/include/living.lua");
@@ -80,6 +81,7 @@ mod include {
     pub(super) const SETTLE: &str = include_str!("lua/include/settle.lua");
     pub(super) const VACANT: &str = include_str!("lua/include/vacant.lua");
     pub(super) const LOCK: &str = include_str!("lua/include/lock.lua");
+    pub(super) const SOUND: &str = include_str!("lua/include/sound.lua");
     pub(super) const STORE: &str = include_str!("lua/include/store.lua");
     pub(super) const REVOKE: &str = include_str!("lua/include/revoke.lua");
 }
@@ -106,11 +108,15 @@ scripts! {
     /// Store a handler's result.
     RESULT = "write_result.lua" + OWNED;
     /// Move due tasks to pending.
-    FORWARD = "forward_tasks.lua" + LEAVE;
+    FORWARD = "forward_tasks.lua" + LEAVE + EXPIRY;
     /// Read tasks whose lease is over.
     EXPIRED = "read_expired.lua" + OWNED + CANCELLED;
     /// Read pending tasks that name a time to begin by.
     UNSTARTED = "read_unstarted.lua";
+    /// Forget the times of tasks that have begun or ended.
+    WEED_EXPIRING = "weed_expiring.lua";
+    /// Find late tasks in a stretch of the pending list.
+    FIND_EXPIRING = "find_expiring.lua";
     /// Archive pending tasks nobody began in time.
     EXPIRE = "expire_tasks.lua" + LEAVE;
     /// Ask for an attempt to be stopped.
@@ -180,5 +186,5 @@ scripts! {
     /// Take that list away.
     WITHDRAW_ENTRIES = "withdraw_entries.lua";
     /// Fire due ticks.
-    FIRE = "fire_entries.lua" + LEDGER + LEAVE + GROUP + LIVING + REVOKE + LOCK + STORE;
+    FIRE = "fire_entries.lua" + LEDGER + LEAVE + GROUP + LIVING + SOUND + REVOKE + LOCK + STORE;
 }

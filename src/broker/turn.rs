@@ -1,4 +1,4 @@
-//! Turns at what one process at a time does for a queue.
+//! Turns at what one process at a time does, for a queue or for a whole Redis.
 
 use std::time::Duration;
 
@@ -20,9 +20,11 @@ pub(crate) enum Duty {
     Keep,
     /// Looking at a queue's groups.
     Aggregate,
+    /// Showing the schedules of a Redis to asynq's tools.
+    Mirror,
 }
 
-/// One process's part in the turns at a duty for one queue.
+/// One process's part in the turns at a duty.
 #[derive(Debug)]
 pub(crate) struct Turn {
     duty: Duty,
@@ -46,20 +48,47 @@ impl Turn {
         queue: &QueueName,
         who: &Owner,
     ) -> Result<bool, BrokerError> {
+        match self.duty {
+            Duty::Keep => self.asked(broker.take_keeper_turn(queue, who, LENGTH)).await,
+            Duty::Aggregate => self.asked(broker.take_aggregator_turn(queue, who, LENGTH)).await,
+            Duty::Mirror => self.is_ours_for_all(broker, who).await,
+        }
+    }
+
+    /// The same of a duty that is about no one queue.
+    ///
+    /// # Errors
+    /// As [`is_ours`](Self::is_ours).
+    pub(crate) async fn is_ours_for_all(
+        &mut self,
+        broker: &Broker,
+        who: &Owner,
+    ) -> Result<bool, BrokerError> {
+        self.asked(broker.take_mirror_turn(who, LENGTH)).await
+    }
+
+    /// The answer of before, or that of a question which is asked only when it is time.
+    async fn asked(
+        &mut self,
+        question: impl Future<Output = Result<bool, BrokerError>>,
+    ) -> Result<bool, BrokerError> {
         let now = Instant::now();
         if now < self.next {
             return Ok(self.is_held);
         }
-        let before = std::mem::take(&mut self.is_held);
-        self.is_held = match self.duty {
-            Duty::Keep => broker.take_keeper_turn(queue, who, LENGTH).await?,
-            Duty::Aggregate => broker.take_aggregator_turn(queue, who, LENGTH).await?,
-        };
-        self.next = now + RENEW_EVERY;
-        if before != self.is_held {
-            debug!(queue.name = %queue, duty = ?self.duty, is_ours = self.is_held, "a turn changed");
+        let answer = question.await;
+        let is_ours = matches!(answer, Ok(true));
+        if std::mem::replace(&mut self.is_held, is_ours) != is_ours {
+            debug!(duty = ?self.duty, is_ours, "a turn changed");
         }
-        Ok(self.is_held)
+        answer?;
+        self.next = now + RENEW_EVERY;
+        Ok(is_ours)
+    }
+
+    /// Whether it was ours when that was asked last.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
     }
 
     /// When it is to be asked again.

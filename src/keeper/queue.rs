@@ -7,13 +7,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Keeper;
-use crate::broker::{BrokerError, Dropped, Duty, Outage, Turn};
+use crate::broker::{BrokerError, Dropped, Duty, ExpirySearch, Outage, Turn};
 use crate::task::QueueName;
 
 /// A task scheduled since the last look may be due sooner than the one we wait for.
 const FORWARD_EVERY: Duration = Duration::from_millis(200);
 const RECOVER_EVERY: Duration = Duration::from_secs(1);
 const CLEAN_EVERY: Duration = Duration::from_secs(2);
+const EXPIRE_EVERY: Duration = Duration::from_secs(2);
 /// A due time a hair ahead, or already past by our clock only, must not make a tight loop.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 
@@ -24,8 +25,11 @@ pub(super) struct QueueKeeper<'a> {
     next_forward: Instant,
     next_recover: Instant,
     next_clean: Instant,
+    next_expire: Instant,
     /// From where in `active` to look for strays next time.
     clean_from: usize,
+    /// How far the search for late tasks has come.
+    search: ExpirySearch,
     /// Dropped from the archive and not told yet.
     dropped: Dropped,
 }
@@ -40,7 +44,9 @@ impl<'a> QueueKeeper<'a> {
             next_forward: now,
             next_recover: now,
             next_clean: now,
+            next_expire: now,
             clean_from: 0,
+            search: ExpirySearch::default(),
             dropped: Dropped::default(),
         }
     }
@@ -70,8 +76,12 @@ impl<'a> QueueKeeper<'a> {
         if now >= self.next_clean {
             refused = go_on(refused, self.clean(now).await)?;
         }
+        if now >= self.next_expire {
+            refused = go_on(refused, self.expire(now).await)?;
+        }
         refused?;
-        let next = next_turn.min(self.next_forward).min(self.next_recover).min(self.next_clean);
+        let next = next_turn.min(self.next_forward).min(self.next_recover);
+        let next = next.min(self.next_clean).min(self.next_expire);
         Ok(next.saturating_duration_since(Instant::now()))
     }
 
@@ -105,9 +115,13 @@ impl<'a> QueueKeeper<'a> {
         Ok(())
     }
 
-    /// Archives what nobody began in time, among the oldest tasks: a claim does the same with any.
-    async fn expire(&self) -> Result<(), BrokerError> {
-        let tasks = self.keeper.broker.expire_unstarted(self.queue).await?;
+    /// Archives what nobody began in time; a claim does the same.
+    async fn expire(&mut self, now: Instant) -> Result<(), BrokerError> {
+        let broker = &self.keeper.broker;
+        let oldest = broker.expire_unstarted(self.queue).await?;
+        let step = broker.search_unstarted(self.queue, &mut self.search).await?;
+        self.next_expire = if step.more { now } else { now + EXPIRE_EVERY };
+        let tasks = oldest + step.expired;
         if tasks > 0 {
             warn!(queue.name = %self.queue, tasks, "archived tasks that nobody had begun in time");
             if let Some(on_expired) = &self.keeper.on_expired {
@@ -118,7 +132,6 @@ impl<'a> QueueKeeper<'a> {
     }
 
     async fn clean(&mut self, now: Instant) -> Result<(), BrokerError> {
-        self.expire().await?;
         let broker = &self.keeper.broker;
         let cleaned = broker.clean(self.queue, self.keeper.archive, self.clean_from).await?;
         let renewed = broker.renew_locks(self.queue).await?;

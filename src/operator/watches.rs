@@ -87,7 +87,7 @@ impl Watches {
     }
 
     /// Looks at objects until the token is cancelled; what is being looked at then is finished.
-    #[expect(clippy::borrowed_box, reason = "controllers hand over errors as they are")]
+    #[expect(clippy::borrowed_box, reason = "controllers hand on what reconciling answers, which is a box")]
     pub(super) fn spawn(
         self,
         context: &Arc<Context>,

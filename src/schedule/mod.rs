@@ -37,4 +37,4 @@ pub use revision::{Revision, RevisionError};
 pub use timing::{Gap, Overlap, SCHEDULES_MAX, Ticks, Timing, TimingSource, engine_version};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

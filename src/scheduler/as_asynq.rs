@@ -115,38 +115,8 @@ fn duration(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::schedule::{CatchUp, Concurrency, Revision};
-
-    fn entry() -> Entry {
-        Entry {
-            format: 1,
-            uid: "u".into(),
-            namespace: "shop".into(),
-            name: "n".into(),
-            cluster: "c".into(),
-            revision: Revision { epoch: 0, generation: 1, hash: String::new() },
-            timing: TimingSource { schedules: vec!["*/20 * * * *".into()], ..TimingSource::default() },
-            concurrency: Concurrency::Allow,
-            suspend: false,
-            starting_deadline_s: None,
-            catch_up: CatchUp::Latest,
-            template: Template {
-                kind: "t".into(),
-                queue: "q".into(),
-                payload: Bytes::from_static(b"{}"),
-                headers: BTreeMap::new(),
-                max_retry: 3,
-                timeout_s: None,
-                deadline_s: None,
-                retention_s: 0,
-                unique_s: None,
-                group: String::new(),
-            },
-        }
-    }
+    use crate::schedule::tests::entry::plain_entry as entry;
 
     #[test]
     fn durations_are_printed_as_go_prints_them() {
@@ -172,7 +142,7 @@ mod tests {
     #[test]
     fn only_options_that_were_given_are_shown() {
         let mut template = entry().template;
-        assert_eq!(options(&template), [r#"Queue("q")"#, "MaxRetry(3)"]);
+        assert_eq!(options(&template), [r#"Queue("default")"#, "MaxRetry(3)"]);
         (template.timeout_s, template.retention_s) = (Some(90), 3600);
         (template.unique_s, template.group) = (Some(60), "g".into());
         assert_eq!(

@@ -201,6 +201,13 @@ impl Scheduler {
             FireVerdict::Passed => (None, Duration::ZERO, Vec::new()),
             // Another process did it, or it was edited: what stands there is read anew.
             FireVerdict::Stale { .. } | FireVerdict::Early(_) | FireVerdict::Gone => return false,
+            FireVerdict::Aside { reason, is_new } => {
+                if is_new {
+                    let schedule = parsed.entry.key();
+                    tracing::error!(%schedule, queue.name = %queue, %reason, "a schedule cannot fire for now");
+                }
+                return false;
+            }
         };
         for passed in &request.passed {
             tell(passed.to, passed.count, passed.outcome, Duration::ZERO, None);

@@ -6,18 +6,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::as_asynq::Shown;
-use crate::broker::{Broker, BrokerError, MIRROR_EVENTS_MAX, Outage, Owner, ScheduleState};
+use crate::broker::{Broker, BrokerError, Duty, MIRROR_EVENTS_MAX, Outage, Owner, ScheduleState, Turn};
 use crate::schedule::{TickOutcome, TickRecord};
 use crate::task::{QueueName, SchedulerEnqueueEvent, SchedulerEntry};
 
-/// How often the entries are looked at, and how often the others ask for the turn.
+/// How often the entries are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a turn lasts unless renewed: the longest nobody mirrors after one died.
-const TURN: Duration = Duration::from_secs(3);
 /// Histories written per look; the others come with the next ones.
 const HISTORIES_PER_LOOK: usize = 100;
 /// Records of a ledger read when something new is in it, and the first time.
@@ -30,7 +28,7 @@ const WRITE_AGAIN: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Mirror {
     broker: Broker,
     who: Owner,
-    holds_turn: bool,
+    turn: Turn,
     known: HashMap<(QueueName, String), Known>,
     /// The list as it was published last.
     published: Vec<SchedulerEntry>,
@@ -51,26 +49,17 @@ struct Known {
 
 impl Mirror {
     pub(super) fn new(broker: Broker, who: Owner) -> Self {
-        Self { broker, who, holds_turn: false, known: HashMap::new(), published: Vec::new() }
+        let turn = Turn::new(Duty::Mirror);
+        Self { broker, who, turn, known: HashMap::new(), published: Vec::new() }
     }
 
     /// Mirrors until the token is cancelled, then takes the list away.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut outage = Outage::new("show schedules to asynq's tools");
-        let mirroring = async {
-            loop {
-                let pause = match self.look().await {
-                    Ok(()) => {
-                        outage.ended();
-                        LOOK
-                    }
-                    Err(error) => outage.failed(&error).max(LOOK),
-                };
-                sleep(pause).await;
-            }
-        };
-        stop.run_until_cancelled(mirroring).await;
-        if self.holds_turn
+        while let Some(looked) = stop.run_until_cancelled(self.look()).await {
+            outage.rest_after(looked.map(|()| LOOK), &stop).await;
+        }
+        if self.turn.is_held()
             && let Err(error) = self.broker.withdraw_schedules(&self.who).await
         {
             tracing::debug!(
@@ -81,13 +70,12 @@ impl Mirror {
     }
 
     async fn look(&mut self) -> Result<(), BrokerError> {
-        if !self.broker.take_mirror_turn(&self.who, TURN).await? {
-            if self.holds_turn {
-                *self = Self::new(self.broker.clone(), self.who.clone());
-            }
+        if !self.turn.is_ours_for_all(&self.broker, &self.who).await? {
+            // Whoever has it changes what is known here.
+            self.known.clear();
+            self.published.clear();
             return Ok(());
         }
-        self.holds_turn = true;
         let states = self.broker.soonest_schedules().await?;
         self.learn(&states).await?;
         self.publish(&states).await?;

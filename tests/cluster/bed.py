@@ -76,6 +76,10 @@ class Kubectl:
         text = self("get", *words, "-o", "json", "--ignore-not-found")
         return json.loads(text) if text else None
 
+    def list(self, *words):
+        """Objects, such as those with a label."""
+        return (self.get(*words) or {"items": []})["items"]
+
 
 def until(what, condition, limit_s=120):
     return processes.wait(what, limit_s, condition)

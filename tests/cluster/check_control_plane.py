@@ -38,10 +38,9 @@ class Serving(Bed):
 
     def test_controllers_work(self):
         self.kubectl("create", "deployment", "one", "--image=example.org/one:1", "--replicas=2")
-        pods = lambda: len(self.kubectl.get("pods", "-l", "app=one")["items"]) == 2
-        until("the deployment has two pods", pods)
+        until("the deployment has two pods", lambda: len(self.kubectl.list("pods", "-l", "app=one")) == 2)
         self.kubectl("delete", "deployment", "one", "--cascade=foreground", "--wait=false")
-        until("the garbage is collected", lambda: not self.kubectl.get("replicasets", "-l", "app=one")["items"])
+        until("the garbage is collected", lambda: not self.kubectl.list("replicasets,pods", "-l", "app=one"))
 
     def test_aggregated_servers_can_tell_who_asks(self):
         found = self.kubectl.get("configmap", "extension-apiserver-authentication", "-n", "kube-system")
@@ -147,6 +146,7 @@ class Ending(Bed):
         state = State(self.place())
         state.begin({})
         other = subprocess.Popen(("sleep", "60"))
+        self.addCleanup(other.wait)
         self.addCleanup(other.kill)
         state.write("pids/kube-apiserver", f"{other.pid}\n")
         self.assertIsNone(processes.recorded(state, "kube-apiserver"))

@@ -1,6 +1,7 @@
 """Tests of a whole node: pods run, write logs, find each other by name, and leave no trace. Needs root."""
 
 import os
+import re
 import signal
 import subprocess
 import unittest
@@ -40,13 +41,19 @@ def service(name, port):
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": name},
+        # Not the pod's own name, which stands in the pod's /etc/hosts.
+        "metadata": {"name": f"to-{name}"},
         "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": port}]},
     }
 
 
-def machine():
-    """What a node could leave behind on the machine, as a set of lines."""
+# How the interface, the control groups and the processes of a cluster can be told from others.
+OF_A_CLUSTER = re.compile(r"\b(?:cm|cronmill-)([0-9a-f]{8})\b")
+PROGRAMS = ("kube", "containerd", "etcd", "coredns", "runc", "pod")
+
+
+def machine(state):
+    """What a node could leave behind on the machine, as a set of lines. Other clusters may come and go meanwhile."""
     lines = set()
     for command in (("ip", "-oneline", "link"), ("ip", "route"), ("iptables-save",), ("ip", "netns", "list")):
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -57,14 +64,24 @@ def machine():
         lines |= {str(path) for path in Path(place).glob("*")}
     for hierarchy in control_groups.hierarchies():
         lines |= {str(path) for path in hierarchy.rglob("*/")}
-    for process in Path("/proc").glob("[0-9]*/comm"):
+    lines = {line for line in lines if state.id in line or not OF_A_CLUSTER.search(line)}
+    return lines | programs(state)
+
+
+def programs(state):
+    """Processes such as a node has, but for those that other clusters started."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            name = process.read_text().strip()
+            name = (process / "comm").read_text().strip()
+            groups = OF_A_CLUSTER.findall((process / "cgroup").read_text())
+            others = f"{processes.MARK}=".encode() in (process / "environ").read_bytes()
         except OSError:
             continue
-        if name.startswith(("kube", "containerd", "etcd", "coredns", "runc", "pod")):
-            lines.add(f"{name} {process.parent.name}")
-    return lines
+        is_ours = processes.is_ours(state, int(process.name)) or state.id in groups
+        if name.startswith(PROGRAMS) and (is_ours or not (groups or others)):
+            found.add(f"{name} {process.name}")
+    return found
 
 
 class Node(Bed):
@@ -72,8 +89,8 @@ class Node(Bed):
 
     @classmethod
     def setUpClass(cls):
-        cls.before = machine()
         cls.at, remove = bed.folder()
+        cls.before = machine(State(cls.at))
         cls.addClassCleanup(remove)
         cls.addClassCleanup(ending.down, State(cls.at))
         cluster("up", "--state", cls.at)
@@ -95,8 +112,8 @@ class Node(Bed):
     def serve(self, name):
         """A pod with a web server, and its service."""
         self.kubectl.apply(service(name, 8080), pod(name, "serve", ":8080", f"this is {name}"))
-        slices = ("endpointslices", "-l", f"kubernetes.io/service-name={name}")
-        ready = lambda: [one for found in self.kubectl.get(*slices)["items"] for one in found["endpoints"] or ()]
+        slices = ("endpointslices", "-l", f"kubernetes.io/service-name=to-{name}")
+        ready = lambda: [one for found in self.kubectl.list(*slices) for one in found["endpoints"] or ()]
         until(f"{name} serves", ready)
 
     def test_a_pod_runs_and_its_log_is_read_from_the_machines_own_shell(self):
@@ -109,14 +126,14 @@ class Node(Bed):
 
     def test_names_are_resolved_in_pods(self):
         self.kubectl.apply(service("named", 8080))
-        address = self.kubectl.get("service", "named")["spec"]["clusterIP"]
-        for number, name in enumerate(("named", "named.default", "named.default.svc.cluster.local")):
+        address = self.kubectl.get("service", "to-named")["spec"]["clusterIP"]
+        for number, name in enumerate(("to-named", "to-named.default", "to-named.default.svc.cluster.local")):
             self.assertEqual(self.run_pod(f"resolver-{number}", "resolve", name), address)
 
     def test_a_service_is_reached_from_another_pod_and_from_the_one_behind_it(self):
         self.serve("web")
-        self.assertEqual(self.run_pod("asks", "get", "http://web"), "this is web")
-        self.assertIn("this is web", self.kubectl("exec", "web", "--", "/pod", "get", "http://web"))
+        self.assertEqual(self.run_pod("asks", "get", "http://to-web"), "this is web")
+        self.assertIn("this is web", self.kubectl("exec", "web", "--", "/pod", "get", "http://to-web"))
 
     def test_pods_reach_the_api_server(self):
         done = self.kubectl.apply(pod("asks-api", "get", "https://kubernetes.default/healthz"))
@@ -130,7 +147,8 @@ class Node(Bed):
         program = Path(State(self.at).choices()["tools"]["pod"]) / "pod"
         tar = self.at.parent / "own.tar"
         Image(name, {"usr/bin/own": program}, ["/usr/bin/own"]).write(tar)
-        self.assertEqual(cluster("load", "--state", self.at, tar).stdout.split(), [name])
+        for _ in range(2):
+            self.assertEqual(cluster("load", "--state", self.at, tar).stdout.split(), [name])
         self.assertIn("127.0.0.1", self.run_pod("own", "resolve", "localhost", image=name))
 
     def test_an_image_that_is_nowhere_is_said_to_be(self):
@@ -148,7 +166,7 @@ class Node(Bed):
         cluster("restart-apiserver", "--state", self.at)
         until("the node is ready", lambda: "True" in self.ready())
         self.assertEqual(self.kubectl.get("pod", "stays")["status"]["containerStatuses"][0]["containerID"], started)
-        self.assertEqual(self.run_pod("asks-later", "get", "http://stays"), "this is stays")
+        self.assertEqual(self.run_pod("asks-later", "get", "http://to-stays"), "this is stays")
 
     def ready(self):
         conditions = self.kubectl.get("node", NODE)["status"]["conditions"]
@@ -156,23 +174,16 @@ class Node(Bed):
 
     def test_the_machine_itself_is_as_before_but_for_one_interface(self):
         self.serve("present")
-        new = machine() - self.before
-        name = namespaces.interface(State(self.at))
-        ours = f"/cronmill-{State(self.at).id}"
-        others = [
-            line
-            for line in new
-            if name not in line
-            and ours not in line
-            and not line.split()[0].startswith(("kube", "containerd", "etcd", "coredns", "runc", "pod"))
-        ]
-        self.assertEqual(others, [])
+        state = State(self.at)
+        new = machine(state) - self.before - programs(state)
+        self.assertEqual({line for line in new if state.id not in line}, set())
+        self.assertEqual(len({line for line in new if namespaces.interface(state) in line}), 2, new)
 
 
 class Ending(Bed):
     def test_down_leaves_no_trace_although_pods_run_and_programs_were_killed(self):
-        before = machine()
         place = self.place()
+        before = machine(State(place))
         cluster("up", "--state", place)
         kubectl, state = Kubectl(place), State(place)
         kubectl.apply(pod("runs-on", "pause"))
@@ -183,7 +194,7 @@ class Ending(Bed):
         for _ in range(2):
             cluster("down", "--state", place)
             self.assert_no_trace(place)
-            self.assertEqual(machine() - before, set())
+            self.assertEqual(machine(state) - before, set())
 
     def test_a_node_is_refused_where_it_would_not_find_its_folder(self):
         done = cluster("up", "--state", "/var/tmp/cronmill-check-no-such-folder", check=False)

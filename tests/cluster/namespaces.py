@@ -21,13 +21,17 @@ RANGES = ("10.87.0.0/16", "172.29.0.0/16", "192.168.219.0/24")
 HOLDER = "namespaces"
 START_LIMIT_S = 30
 
-# Programs of a node have places of their own choice in /run and /var. What they write there goes to memory and is gone
-# with the namespace; what the machine has in /var can still be read.
+# Programs of a node have places of their own choice in these folders. What they write there goes to memory and is gone
+# with the namespace; what the machine has in /etc and /var can still be read.
+OWN = ("/run", "/etc", "/var")
 VIEW = """
 set -e
 mount -t tmpfs -o mode=755 cronmill /run
-mkdir -p /run/over/upper /run/over/work
-mount -t overlay -o lowerdir=/var,upperdir=/run/over/upper,workdir=/run/over/work cronmill /var
+for place in etc var; do
+  mkdir -p /run/over/$place/upper /run/over/$place/work
+  over=upperdir=/run/over/$place/upper,workdir=/run/over/$place/work
+  mount -t overlay -o lowerdir=/$place,$over cronmill /$place
+done
 mount --make-rshared /
 ip link set lo up
 """
@@ -55,7 +59,7 @@ def enter(state):
 
 def check_place(path):
     """Refuses a path that the node does not see as the machine does."""
-    for own in ("/run", "/var"):
+    for own in OWN:
         if Path(own) in path.resolve().parents:
             raise Failed(f"{path} lies in {own}, which a node has for itself; choose a folder elsewhere")
 

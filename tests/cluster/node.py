@@ -8,13 +8,13 @@ from pathlib import Path
 import configuration
 import control_groups
 import namespaces
+import oci
 import processes
 from configuration import DNS_READY_PORT, NODE, POD_IMAGE, PROXY_PORT
 from control_plane import ControlPlane
 from oci import Image
 from state import Failed
 
-READY_LIMIT_S = 120
 # Debian's place for them.
 PLUGINS = Path("/usr/lib/cni")
 PROGRAMS = ("etcd", "openssl", "runc", "iptables", "conntrack", "ip", "nsenter", "unshare", "mount")
@@ -52,7 +52,7 @@ class Node(ControlPlane):
             self.api().create(path, body)
         self.load(self.pod_image())
         self.start_node()
-        self.wait("the node is ready", self.is_ready, READY_LIMIT_S)
+        self.wait("the node is ready", self.is_ready)
         self.wait("services are routed", lambda: answers(f"http://{self.address}:{PROXY_PORT}/healthz"))
         self.wait("names are resolved", lambda: answers(f"http://{self.address}:{DNS_READY_PORT}/ready"))
 
@@ -114,15 +114,19 @@ class Node(ControlPlane):
         """Makes the images of a tar known to the node; returns their names."""
         if not Path(tar).is_file():
             raise Failed(f"no file {tar} with an image; `make image` writes one")
-        before = self.images()
+        names = oci.names(tar)
+        if not names:
+            raise Failed(f"{tar} says no name for its image")
         done = self.ctr("images", "import", "--local", Path(tar).resolve())
         if done.returncode != 0:
             raise Failed(f"containerd does not take {tar}: {done.stderr.strip()}")
-        return sorted(self.images() - before)
+        # Kubelet's side of containerd hears of an image a moment later.
+        self.wait(f"{', '.join(names)} can be used", lambda: set(names) <= self.images())
+        return names
 
     def images(self):
         """The names of all images that pods may use."""
-        return set(self.ctr("images", "list", "--quiet").stdout.split())
+        return set(self.ctr("images", "list", "--quiet", 'labels."io.cri-containerd.image"==managed').stdout.split())
 
     def ctr(self, *words):
         command = (self.containerd / "ctr", f"--address={self.socket}", "--namespace=k8s.io", *words)

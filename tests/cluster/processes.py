@@ -24,8 +24,10 @@ def start(state, name, argv, enter=(), detached=False):
     `enter` is a command that starts another one in namespaces. A detached process outlives the terminal.
     """
     argv = [str(word) for word in (*enter, *argv)]
-    # Only what is needed: a proxy or a GODEBUG of the person at the keyboard must not reach the cluster.
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(state / "data"), MARK: str(state.folder)}
+    # What a program starts lies beside it, or where only root looks.
+    places = (os.path.dirname(argv[len(enter)]), os.environ.get("PATH", os.defpath), "/usr/sbin:/sbin")
+    # No more than that: a proxy or a GODEBUG of the person at the keyboard must not reach the cluster.
+    environment = {"PATH": ":".join(filter(None, places)), "HOME": str(state / "data"), MARK: str(state.folder)}
     with open(state / "log" / f"{name}.log", "ab") as log:
         process = subprocess.Popen(
             argv,

@@ -185,7 +185,7 @@ fn verdicts_are_those_of_the_firing_script() {
         let verdict = code_of(&row[0]).remove(0);
         assert!(header.contains(&verdict) && script.contains(&format!("'{verdict}'")), "{verdict}");
     }
-    assert_eq!(table.rows.len(), 8);
+    assert_eq!(table.rows.len(), 9);
 }
 
 #[test]

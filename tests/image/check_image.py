@@ -82,7 +82,7 @@ class Built(unittest.TestCase):
             self.assertIn(programs.version(), run(*argv).stdout, name)
 
     def test_a_zone_is_known_without_files_of_zones(self):
-        argv = ("chroot", self.root, "/usr/local/bin/cronmill", "cron", "next", "0 9 * * *", "--time-zone", "Asia/Shanghai")
+        argv = ("chroot", self.root, "/usr/local/bin/cronmill", "cron", "next", "0 9 * * *", "--tz", "Asia/Shanghai")
         self.assertIn("+08", run(*argv).stdout)
 
     def test_the_dockerfile_builds_the_same(self):

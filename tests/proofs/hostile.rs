@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cronmill::broker::{
-    ArchiveLimits, Broker, BulkVerb, CancelThen, ClaimRequest, GroupLimits, NewTask, Owner, Page, PauseNote,
-    Selection, unique_key,
+    ArchiveLimits, Broker, BulkVerb, CancelThen, ClaimRequest, ExpirySearch, GroupLimits, NewTask, Owner,
+    Page, PauseNote, Selection, unique_key,
 };
 use cronmill::producer::Task as NewTaskOf;
 use cronmill::schedule::Entry;
@@ -220,6 +220,7 @@ async fn ask_everything(stage: &Stage, what: &str) {
         recover(q, |_| hour);
         clean(q, ArchiveLimits::default(), 0);
         expire_unstarted(q);
+        search_unstarted(q, &mut ExpirySearch::default());
         renew_locks(q);
         reclaim_sets(q);
         enqueue(&message(q, "1"), None);

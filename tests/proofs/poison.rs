@@ -18,7 +18,7 @@ pub(crate) const TYPES: [Type; 5] = [Type::Text, Type::List, Type::Set, Type::Zs
 
 /// Every kind of key in `src/broker/keys.rs`, with its type. `<q>` is the queue, `<o>` the worker that serves it, `<d>`
 /// the day, `<l>` the lock of the unique task `u`.
-pub(crate) const KEYS: [(&str, Type); 42] = [
+pub(crate) const KEYS: [(&str, Type); 43] = [
     ("asynq:queues", Type::Set),
     ("asynq:servers", Type::Zset),
     ("asynq:workers", Type::Zset),
@@ -54,6 +54,7 @@ pub(crate) const KEYS: [(&str, Type); 42] = [
     ("cronmill:{<q>}:keeper", Type::Text),
     ("cronmill:{<q>}:aggregator", Type::Text),
     ("cronmill:{<q>}:locks", Type::Zset),
+    ("cronmill:{<q>}:expiring", Type::Zset),
     ("cronmill:{<q>}:pause", Type::Hash),
     ("cronmill:{<q>}:dropped", Type::Hash),
     ("cronmill:{<q>}:holders", Type::Hash),

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::field::{Field, MINUTE};
-use crate::schedule::entry;
+use crate::schedule::{edited, entry};
 use crate::support::redis_variant::Variant;
 use crate::support::until;
 
@@ -276,6 +276,27 @@ async fn a_list_that_somebody_deletes_is_back_within_seconds() {
         })
         .await;
     assert_eq!(deleted, 2);
+}
+
+#[tokio::test]
+async fn an_edit_shows_in_the_list_and_an_end_in_order_takes_it_away() {
+    let field = Field::new().await;
+    let first = entry("u", "0 0 1 1 *");
+    field.put_entry(&first).await;
+    let second = edited(first, 2, |entry| entry.template.kind = "edited".into());
+    let mut is_edited = false;
+    field
+        .run_until("the edit is listed", async || {
+            let listed = field.broker.scheduler_entries().await.expect("Redis answers");
+            let kind = listed.first().map(|entry| entry.task_kind.clone()).unwrap_or_default();
+            if kind == "t" && !is_edited {
+                field.put_entry(&second).await;
+                is_edited = true;
+            }
+            kind == "edited"
+        })
+        .await;
+    assert_eq!(field.cli(&["EXISTS", LIST, TURN]), "0");
 }
 
 #[tokio::test]

@@ -81,11 +81,32 @@ def runner():
 
 def peers():
     for module in sorted([*(ROOT / "tests").glob("*/go.mod"), *(ROOT / "examples").glob("*/go.mod")]):
-        name = module.parent.name
-        yield Step(f"{name}: format", ("sh", "-c", 'test -z "$(gofmt -l . | tee /dev/stderr)"'), cwd=module.parent)
-        yield Step(f"{name}: vet", ("go", "vet", "./..."), cwd=module.parent)
-        if list(module.parent.glob("*_test.go")):
-            yield Step(f"{name}: tests", ("go", "test", "-json", "./..."), Go, cwd=module.parent)
+        if module.parent.name not in GO_TIERS:
+            yield from go_module(module.parent)
+
+
+def go_module(folder):
+    """A Go module and its tests."""
+    name = folder.name
+    yield Step(f"{name}: format", ("sh", "-c", 'test -z "$(gofmt -l . | tee /dev/stderr)"'), cwd=folder)
+    yield Step(f"{name}: vet", ("go", "vet", "./..."), cwd=folder)
+    if list(folder.glob("*_test.go")):
+        yield Step(f"{name}: tests", ("go", "test", "-json", "-timeout=30m", "./..."), Go, cwd=folder)
+
+
+# Go modules in tests/ that are tiers by themselves, with the programs of tests/tools that they use.
+GO_TIERS = {"charts": ("helm", "helm-unittest", "promtool"), "delivery": ("helm", "kubernetes")}
+
+
+def go_tier(name):
+    # First and apart, so that what building takes is seen.
+    yield Step("tools", ("python3", "tests/tools/build.py", *GO_TIERS[name]))
+    yield from go_module(ROOT / "tests" / name)
+
+
+def charts():
+    yield from go_tier("charts")
+    yield checks("tests/charts")
 
 
 def checks(folder, pattern="check_*.py"):
@@ -132,6 +153,8 @@ OWN = (
     Tier("unit", unit),
     Tier("features", features),
     Tier("peers", peers, needs=("go",), limit_s=900),
+    Tier("delivery", lambda: go_tier("delivery"), needs=CONTROL_PLANE, limit_s=2400),
+    Tier("charts", charts, needs=(*RUST, *REDIS, "go", "python3"), limit_s=2400),
     # Building Kubernetes from nothing takes most of it.
     Tier("cluster", cluster, needs=CONTROL_PLANE, limit_s=2400),
     Tier("e2e", e2e, needs=NODE, limit_s=2400),
@@ -141,16 +164,16 @@ OWN = (
 
 SETTINGS = {
     "apiserver": Target(needs=(*REDIS, *CONTROL_PLANE), limit_s=2400),
-    "bench": Target(needs=(*REDIS, "go")),
+    "bench": Target(needs=(*REDIS, "go", "python3")),
     "cli": Target(needs=(*REDIS, "openssl")),
     "dev": Target(needs=(*REDIS, "ps")),
     "docs": Target(needs=(*REDIS, "go", "python3")),
     "figures": Target(needs=(*REDIS, "python3")),
-    "firing": Target(needs=(*REDIS, "go", "faketime")),
+    "firing": Target(needs=(*REDIS, "go", "python3", "faketime")),
     "handlers": Target(needs=(*REDIS, "sqlite3", "python3", "openssl")),
-    "interop": Target(needs=(*REDIS, "go")),
+    "interop": Target(needs=(*REDIS, "go", "python3")),
     "links": Target(needs=(*REDIS, "openssl", "faketime", "python3")),
-    "proofs": Target(needs=(*REDIS, "go")),
+    "proofs": Target(needs=(*REDIS, "go", "python3")),
     "schedule": Target(needs=("go",)),
     "support": Target(needs=(*REDIS, "openssl")),
 }

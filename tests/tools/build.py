@@ -2,9 +2,9 @@
 
     python3 tests/tools/build.py NAME…
 
-prints one line per NAME: the folder that holds its programs. A set is a Go module of its own, `tests/tools/NAME/`:
-the programs of the `tool` lines in its go.mod, and the module's own program when it has a main package. Beside
-go.mod may lie a `build.json`:
+prints one line per NAME: the folder that holds its programs. A set is a Go module of its own, `tests/tools/NAME/` or
+`tests/NAME/`: the programs of the `tool` lines in its go.mod, and the module's own program when it has a main
+package. Beside go.mod may lie a `build.json`:
 
     tags        list of build tags
     version_of  a module that go.mod requires; its version stands for {version}, {major} and {minor} below
@@ -56,8 +56,8 @@ class Set:
 
     @classmethod
     def of(cls, name, home=HERE):
-        module = home / name
-        if "/" in name or not (module / "go.mod").is_file():
+        module = modules(home).get(name)
+        if module is None:
             raise Failed(f"no set {name}; there are {', '.join(names(home))}")
         settings = module / "build.json"
         said = json.loads(settings.read_text()) if settings.exists() else {}
@@ -90,9 +90,14 @@ class Set:
         return content.hexdigest()[:16]
 
 
+def modules(home=HERE):
+    """The folder of each set, by name. Programs that only tests use lie one folder further up."""
+    return {path.parent.name: path.parent for place in (home.parent, home) for path in place.glob("*/go.mod")}
+
+
 def names(home=HERE):
     """The sets there are."""
-    return sorted(path.parent.name for path in home.glob("*/go.mod"))
+    return sorted(modules(home))
 
 
 def is_source(path):
@@ -178,7 +183,9 @@ def build(wanted, place):
 
 
 def go_build(wanted, target):
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
+    # What git says of the clone does not belong into programs that clones share.
+    flags = f"{os.environ.get('GOFLAGS', '')} -buildvcs=false"
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": flags}
     # -v names each package as it is compiled, which is all the progress Go tells. What fails is printed too.
     command = ("go", "build", "-v", *wanted.arguments(), "-o", f"{target}/", *wanted.packages())
     process = subprocess.Popen(
@@ -199,6 +206,7 @@ def go_build(wanted, target):
     finally:
         process.kill()
         process.wait()
+        process.stderr.close()
     if code != 0:
         raise Failed(f"{wanted.name}: go build ended with exit code {code}:\n{''.join(other)[-4000:]}")
 

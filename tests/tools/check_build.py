@@ -26,16 +26,13 @@ class Sets(unittest.TestCase):
         folder = tempfile.TemporaryDirectory(prefix="cronmill-check-")
         self.addCleanup(folder.cleanup)
         self.home = Path(folder.name) / "sets"
-        before = os.environ.get("XDG_CACHE_HOME")
+        before = dict(os.environ)
+        self.addCleanup(os.environ.update, before)
+        self.addCleanup(os.environ.clear)
+        # Go's own cache stays where it is, or each test would compile Go's library anew.
+        asked = subprocess.run(("go", "env", "GOCACHE"), capture_output=True, text=True, check=True)
+        os.environ["GOCACHE"] = asked.stdout.strip()
         os.environ["XDG_CACHE_HOME"] = str(Path(folder.name) / "cache")
-        self.addCleanup(self.restore, before)
-
-    @staticmethod
-    def restore(before):
-        if before is None:
-            del os.environ["XDG_CACHE_HOME"]
-        else:
-            os.environ["XDG_CACHE_HOME"] = before
 
     def set(self, text="one", settings=None, name="small"):
         """Writes a set whose program prints a text and its version."""

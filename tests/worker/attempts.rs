@@ -423,6 +423,9 @@ async fn a_cancelled_task_fails_and_is_retried_where_the_worker_is_told_so() {
     );
 }
 
+/// Fields that ought to be text, and how each begins in a message.
+const NO_TEXT: [(&str, u8); 3] = [("type", 0x0a), ("queue", 0x22), ("error", 0x3a)];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_decoded_goes_to_the_archive_and_the_rest_flows() {
     let (redis, q) = (RedisServer::start(), queue("q"));
@@ -431,13 +434,21 @@ async fn what_cannot_be_decoded_goes_to_the_archive_and_the_rest_flows() {
     // Finishing this under the id in its message would end somebody else's task.
     let foreign = message(&q, "other").encode();
     redis.push_raw(&q, "foreign", &foreign);
+    // A later value of a field counts: its number, a length, and a byte that is no text.
+    for (field, tag) in NO_TEXT {
+        redis.push_raw(&q, field, &[message(&q, field).encode().as_ref(), &[tag, 1, 0xff]].concat());
+    }
     enqueue(&broker, message(&q, "good")).await;
     let worker = Worker::start(builder(&broker, &q), |_: Context, _: Task| async { Ok(()) });
-    until("all have ended", || worker.stats.succeeded() == 1 && worker.stats.quarantined() == 2).await;
+    until("all have ended", || worker.stats.succeeded() == 1 && worker.stats.quarantined() == 5).await;
     worker.stop().await;
     let mut archived = redis.ids(&q, "archived");
     archived.sort();
-    assert_eq!(archived, ["bad", "foreign"]);
+    assert_eq!(archived, ["bad", "error", "foreign", "queue", "type"]);
+    for (field, _) in NO_TEXT {
+        let error = redis.message(&q, field).expect("kept").error;
+        assert!(error.starts_with("decode task message: "), "{field}: {error}");
+    }
     let envelope = redis.message(&q, "bad").expect("kept");
     assert_eq!(
         (envelope.kind.as_str(), &envelope.payload[..]),

@@ -1,6 +1,8 @@
 -- forward_tasks: move tasks whose time has come to pending, or to their group.
 -- KEYS[1] zset scheduled or retry   KEYS[2] list pending   KEYS[3] set groups   KEYS[4] zset locks
+-- KEYS[5] zset expiring
 -- ARGV[1] string task-key prefix   ARGV[2] string group-key prefix   ARGV[3] int tasks at most
+-- ARGV[4] string name of the header with the time to begin by, or '' where that has lost its meaning
 -- Returns: array: tasks moved, 1 when more are due, Unix s of the next one not yet due or ''
 local clock = redis.call('TIME')
 local now_ns = clock[1] .. string.format('%06d', clock[2]) .. '000'
@@ -21,6 +23,8 @@ for _, id in ipairs(ids) do
     redis.call('LPUSH', KEYS[2], id)
     redis.call('HSET', task, 'state', 'pending', 'pending_since', now_ns)
     moved = moved + 1
+    local begin_by = ARGV[4] ~= '' and expires_ms(field[1], ARGV[4])
+    if begin_by then redis.pcall('ZADD', KEYS[5], begin_by, id) end
   end
   -- Another program's lock: from now on it is kept while the task lives.
   if field[4] and not field[5] and not field[3] then redis.call('ZADD', KEYS[4], 'NX', clock[1], id) end

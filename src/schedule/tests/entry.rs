@@ -12,7 +12,8 @@ use super::super::{
 use super::{at, source};
 use crate::task::Message;
 
-pub(super) fn entry() -> Entry {
+/// An entry as a manifest without options makes it.
+pub(crate) fn plain_entry() -> Entry {
     Entry {
         format: 1,
         uid: "0b6f2e0c-5d3c-4a77-9d38-1d0f6c1a7e55".to_owned(),
@@ -20,6 +21,30 @@ pub(super) fn entry() -> Entry {
         name: "update-user-earn".to_owned(),
         cluster: "c1".to_owned(),
         revision: Revision { epoch: 2, generation: 7, hash: "00ff".to_owned() },
+        timing: source(&["*/20 * * * *"]),
+        concurrency: Concurrency::Allow,
+        suspend: false,
+        starting_deadline_s: None,
+        catch_up: CatchUp::Latest,
+        template: Template {
+            kind: "update-user-earn".to_owned(),
+            queue: "default".to_owned(),
+            payload: Bytes::from_static(br#"{"a":1}"#),
+            headers: BTreeMap::new(),
+            max_retry: 3,
+            timeout_s: None,
+            deadline_s: None,
+            retention_s: 0,
+            unique_s: None,
+            group: String::new(),
+        },
+    }
+}
+
+/// The same with every option, as far as one entry can have them.
+pub(super) fn entry() -> Entry {
+    let plain = plain_entry();
+    Entry {
         timing: TimingSource {
             time_zone: Some("Asia/Shanghai".to_owned()),
             gap: Gap::Skip,
@@ -34,17 +59,13 @@ pub(super) fn entry() -> Entry {
         starting_deadline_s: Some(300),
         catch_up: CatchUp::None,
         template: Template {
-            kind: "update-user-earn".to_owned(),
-            queue: "default".to_owned(),
-            payload: Bytes::from_static(br#"{"a":1}"#),
             headers: BTreeMap::from([("trace".to_owned(), "x".to_owned())]),
-            max_retry: 3,
             timeout_s: Some(60),
             deadline_s: Some(3_600),
             retention_s: 86_400,
-            unique_s: None,
-            group: String::new(),
+            ..plain.template
         },
+        ..plain
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the module promises, as tables and properties. The comparison with other engines is `tests/schedule`.
 
 mod decide;
-mod entry;
+pub(crate) mod entry;
 mod ledger;
 mod spec;
 mod timing;

@@ -18,3 +18,9 @@ local function record(ticks, from, to, count, outcome, at_ms, task, reason)
   redis.call('LPUSH', ticks, table.concat({'1', from, to, count, outcome, at_ms, task, reason}, '|'))
   redis.call('LTRIM', ticks, 0, 99)
 end
+
+-- Counts outcomes of an entry. Whatever somebody else wrote there, it is counted on from now.
+local function tally(entry, outcome, by)
+  local counted = redis.pcall('HINCRBY', entry, 'n:' .. outcome, by)
+  if type(counted) == 'table' then redis.call('HSET', entry, 'n:' .. outcome, by) end
+end

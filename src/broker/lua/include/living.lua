@@ -1,16 +1,16 @@
 -- living: which tasks of an entry have not ended yet. Retrying counts as living.
 local LIVING = {pending = true, scheduled = true, aggregating = true, active = true, retry = true}
 
--- Returns the living ids, and the state of each.
+-- Returns the living ids, and the state of each. What nobody can read names none.
 local function living(prefix, packed)
   local ids, states = {}, {}
-  if packed and packed ~= '' then
-    for _, id in ipairs(cmsgpack.unpack(packed)) do
-      local state = redis.call('HGET', prefix .. id, 'state')
-      if state and LIVING[state] then
-        ids[#ids + 1] = id
-        states[id] = state
-      end
+  local is_read, named = pcall(cmsgpack.unpack, packed or '')
+  if not is_read or type(named) ~= 'table' then return ids, states end
+  for _, id in ipairs(named) do
+    local state = type(id) == 'string' and redis.pcall('HGET', prefix .. id, 'state')
+    if type(state) == 'string' and LIVING[state] and not states[id] then
+      ids[#ids + 1] = id
+      states[id] = state
     end
   end
   return ids, states

@@ -12,8 +12,8 @@ local function holder_of(key, prefix)
   local holder = redis.pcall('GET', key)
   if not holder then return nil end
   if type(holder) ~= 'string' then return '' end
-  local state = redis.call('HGET', prefix .. holder, 'state')
-  if state and state ~= 'archived' and state ~= 'completed' then return holder end
+  local state = redis.pcall('HGET', prefix .. holder, 'state')
+  if type(state) == 'string' and state ~= 'archived' and state ~= 'completed' then return holder end
 end
 
 -- Returns nothing, or who else holds it.

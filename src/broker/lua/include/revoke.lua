@@ -33,3 +33,14 @@ local function take_back(ids, states, at)
   end
   return running, left
 end
+
+-- Lets those that wait for a retry run now. `at` has the key `pending` too, and `now_ns`.
+local function pull_from_retry(ids, states, at)
+  for _, id in ipairs(ids) do
+    if states[id] == 'retry' then
+      redis.call('ZREM', at.retry, id)
+      redis.call('LPUSH', at.pending, id)
+      redis.call('HSET', at.task .. id, 'state', 'pending', 'pending_since', at.now_ns)
+    end
+  end
+end

@@ -1,10 +1,11 @@
 -- store: write one new task, with its lock if it is unique. Needs lock.lua in front of it.
 
--- `at` has the keys `scheduled`, `groups` and `locks`, the prefixes `task` and `group`, and `now_ns`. A task
--- without a group or a lock has '' for it, one that is due at once has '0' for `due`.
+-- `at` has the keys `scheduled`, `groups`, `locks` and `expiring`, the prefixes `task` and `group`, and `now_ns`. A task
+-- without a group or a lock has '' for it, one that is due at once has '0' for `due`, and one that may begin at any
+-- time has nothing or '' for `begin_by` (Unix ms).
 -- Returns 1 (stored; then true when its id is still to be pushed to pending), 0 (the id is taken) or the id of
 -- the task that holds its lock. Nothing changed unless it was stored.
-local function store(at, id, message, due, group, unique, life_s)
+local function store(at, id, message, due, group, unique, life_s, begin_by)
   local task = at.task .. id
   if redis.call('EXISTS', task) == 1 then return 0 end
   local now_s = tonumber(string.sub(at.now_ns, 1, -10))
@@ -28,5 +29,6 @@ local function store(at, id, message, due, group, unique, life_s)
     fields[n + 1], fields[n + 2] = 'pending_since', at.now_ns
   end
   redis.call('HSET', task, unpack(fields))
+  if begin_by and begin_by ~= '' then redis.pcall('ZADD', at.expiring, begin_by, id) end
   return 1, fields[4] == 'pending'
 end

@@ -1,0 +1,67 @@
+{{/*
+What the operator may do in the namespaces it watches, each rule with its reason. ARCHITECTURE.md has the same rules as
+a table, and a test compares the two.
+*/}}
+{{- define "cronmill.rules" -}}
+# Reads the objects people write, and follows their changes.
+- apiGroups: [cronmill.dev]
+  resources: [crontasks, taskqueues]
+  verbs: [get, list, watch]
+# Sets and removes the finalizer of a TaskQueue, which lets it clean up Redis first.
+- apiGroups: [cronmill.dev]
+  resources: [taskqueues]
+  verbs: [patch]
+# Reports: conditions, last and next times, counters.
+- apiGroups: [cronmill.dev]
+  resources: [crontasks/status, taskqueues/status]
+  verbs: [patch]
+# Reads the Redis URL that a TaskQueue names; writes the copy for its workers, and takes it away. By name: never list,
+# never watch.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create, patch, delete]
+# Reads the payload that a CronTask takes from a ConfigMap, by its name.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
+# Keeps the Deployment of a TaskQueue's workers.
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+# Scales workers, and nothing else of a workload that is not its own.
+- apiGroups: [apps]
+  resources: [deployments/scale]
+  verbs: [get, patch]
+# Sees why a worker cannot start, while one is to become ready.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+# Tells people what happened to an object, once per transition.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+# Asks which cluster this is (the uid of kube-system), and whether a namespace is about to go: nothing is drained there.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
+{{- end -}}
+
+{{/* What it may do in its own namespace. */}}
+{{- define "cronmill.ownRules" -}}
+# Elects the leader among the replicas. A request to create cannot be bound to a name.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [cronmill-operator]
+  verbs: [get, update]
+# Notes what is left to do in a Redis that was away when its TaskQueue was deleted. It has the URL, so it is a Secret.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [cronmill-unfinished]
+  verbs: [get, patch]
+{{- end -}}

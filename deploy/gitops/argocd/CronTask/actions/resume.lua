@@ -1,0 +1,3 @@
+-- Enqueues again from the next tick on.
+obj.spec.suspend = false
+return obj

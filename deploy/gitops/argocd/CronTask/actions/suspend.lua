@@ -1,0 +1,3 @@
+-- Enqueues nothing more, until resumed.
+obj.spec.suspend = true
+return obj
