@@ -15,7 +15,7 @@ async fn objects_are_put_into_force_fired_scaled_and_told_about_and_go_without_a
 
     // An entry, owned by the object, and a tick of it.
     let uid = field.get("crontask", "often")["metadata"]["uid"].as_str().unwrap().to_owned();
-    assert_eq!(field.entries("default"), [uid.clone()]);
+    assert_eq!(field.entries("default"), [uid]);
     until(LIMIT, "a tick fired", async || {
         field.cli(&["LLEN", "asynq:{default}:pending"]).parse::<u64>().is_ok_and(|pending| pending > 0)
     })
