@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cronmill::broker::{
-    ArchiveLimits, Broker, BulkVerb, CancelThen, ClaimRequest, ExpirySearch, GroupLimits, NewTask, Owner,
-    Page, PauseNote, Selection, unique_key,
+    ArchiveLimits, Broker, BulkVerb, CancelThen, ClaimRequest, Claimant, ExpirySearch, GroupLimits, NewTask,
+    Owner, Page, PauseNote, Selection, unique_key,
 };
 use cronmill::producer::Task as NewTaskOf;
 use cronmill::schedule::Entry;
@@ -234,6 +234,8 @@ async fn ask_everything(stage: &Stage, what: &str) {
         is_cordoned(q, &owner);
         take_waiter(q, &owner, Duration::from_secs(1));
         release_waiter(q, &owner);
+        claim_queue(q, &Claimant { cluster: "c".into(), uid: "u".into(), object: "n/o".into() });
+        yield_queue(q, "c", "u");
         pause(q, &PauseNote::default());
         resume(q, None);
         put_entry(&entry("e2", q), None, None);

@@ -18,7 +18,7 @@ pub(crate) const TYPES: [Type; 5] = [Type::Text, Type::List, Type::Set, Type::Zs
 
 /// Every kind of key in `src/broker/keys.rs`, with its type. `<q>` is the queue, `<o>` the worker that serves it, `<d>`
 /// the day, `<l>` the lock of the unique task `u`.
-pub(crate) const KEYS: [(&str, Type); 43] = [
+pub(crate) const KEYS: [(&str, Type); 44] = [
     ("asynq:queues", Type::Set),
     ("asynq:servers", Type::Zset),
     ("asynq:workers", Type::Zset),
@@ -55,6 +55,7 @@ pub(crate) const KEYS: [(&str, Type); 43] = [
     ("cronmill:{<q>}:aggregator", Type::Text),
     ("cronmill:{<q>}:locks", Type::Zset),
     ("cronmill:{<q>}:expiring", Type::Zset),
+    ("cronmill:{<q>}:claim", Type::Hash),
     ("cronmill:{<q>}:pause", Type::Hash),
     ("cronmill:{<q>}:dropped", Type::Hash),
     ("cronmill:{<q>}:holders", Type::Hash),
@@ -65,7 +66,7 @@ pub(crate) const KEYS: [(&str, Type); 43] = [
 ];
 
 /// Field names that mean something in one of the hashes.
-const FIELDS: [&str; 23] = [
+const FIELDS: [&str; 26] = [
     "msg",
     "state",
     "pending_since",
@@ -89,6 +90,9 @@ const FIELDS: [&str; 23] = [
     "generation",
     "policy",
     "timing",
+    "cluster",
+    "uid",
+    "object",
 ];
 
 /// Puts noise of a type into a key, in the place of whatever stands there.
