@@ -219,6 +219,8 @@ async fn work(
         tokio::join!(take_out(&context, lost_tasks), say_farewell(&context, lost_queues));
     });
     let ended = tokio::select! {
+        // Told to stop, controllers end at once: that is no failure, so it is looked at first.
+        biased;
         () = stop.cancelled() => Ok(()),
         part = parts.join_next() => Err(part.and_then(Result::ok).unwrap_or("a part of the operator")),
         part = reconciling.join_next() => Err(part.and_then(Result::ok).unwrap_or("a controller")),
