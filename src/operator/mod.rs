@@ -18,6 +18,7 @@ mod secret;
 mod serve;
 mod site;
 mod sites;
+mod status;
 mod task_queue;
 mod watched;
 mod watches;

@@ -2,21 +2,18 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{Patch, PatchParams};
 use kube::core::error_boundary::InvalidObject;
 use kube::{Resource as _, ResourceExt as _};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::broker::{Broker, BrokerError};
-use crate::crd::{CronTask, GROUP, VERSION};
+use crate::crd::CronTask;
 use crate::operator::conditions::{READY, Refusal, conditions, is_true, verdict};
-use crate::operator::context::{Context, ObjectName, Seen};
+use crate::operator::context::{Context, ObjectName};
+use crate::operator::status::{TOLD_FROM, apply};
 use crate::operator::{MANAGER, OBSERVER};
 use crate::schedule::{TickOutcome, TickRecord};
 use crate::task::QueueName;
-
-/// From which try in a row on it is told that something passes by itself: most of it has passed by then.
-const TOLD_FROM: u32 = 2;
 
 /// Writes the conditions, if they changed.
 pub(super) async fn write(
@@ -41,7 +38,7 @@ pub(super) async fn write(
     if let Some(queue) = queue {
         body["queue"] = queue.into();
     }
-    apply(context, &ObjectName::of(task), MANAGER, body).await?;
+    apply::<CronTask>(context, &ObjectName::of(task), MANAGER, body).await?;
     context.events.transition(&task.object_ref(&()), &status.conditions, &after).await;
     Ok(())
 }
@@ -59,29 +56,13 @@ pub(super) async fn write_unreadable(
         namespace: invalid.metadata.namespace.clone().unwrap_or_default(),
         name: invalid.metadata.name.clone().unwrap_or_default(),
     };
-    apply(context, &name, MANAGER, json!({ "observedGeneration": generation, "conditions": after })).await
-}
-
-async fn apply(
-    context: &Context,
-    name: &ObjectName,
-    manager: &str,
-    status: Value,
-) -> Result<(), Box<kube::Error>> {
-    let body = json!({
-        "apiVersion": format!("{GROUP}/{VERSION}"),
-        "kind": "CronTask",
-        "metadata": { "name": name.name, "namespace": name.namespace },
-        "status": status,
-    });
-    let api = context.api::<Seen<CronTask>>(&name.namespace);
-    let parameters = PatchParams::apply(manager).force();
-    match api.patch_status(&name.name, &parameters, &Patch::Apply(&body)).await {
-        Ok(_) => Ok(()),
-        // It was deleted meanwhile.
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(Box::new(error)),
-    }
+    apply::<CronTask>(
+        context,
+        &name,
+        MANAGER,
+        json!({ "observedGeneration": generation, "conditions": after }),
+    )
+    .await
 }
 
 /// What changes all the time.
@@ -161,5 +142,5 @@ pub(in crate::operator) async fn write_observed(
             body[field] = value.into();
         }
     }
-    apply(context, &ObjectName::of(task), OBSERVER, body).await
+    apply::<CronTask>(context, &ObjectName::of(task), OBSERVER, body).await
 }

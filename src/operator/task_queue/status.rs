@@ -4,26 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::core::error_boundary::InvalidObject;
 use kube::{Resource as _, ResourceExt as _};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{build, trouble};
 use crate::broker::BrokerError;
-use crate::crd::{Duration as Span, GROUP, TaskQueue, TaskQueueStatus, VERSION, WorkersStatus};
+use crate::crd::{Duration as Span, TaskQueue, TaskQueueStatus, WorkersStatus};
 use crate::operator::conditions::{
     QUEUES_CLAIMED, READY, REDIS_REACHABLE, Refusal, SCALING, Wanted, conditions, is_true, verdict,
 };
-use crate::operator::context::{Context, ObjectName, Seen};
+use crate::operator::context::{Context, ObjectName};
 use crate::operator::site::Site;
+use crate::operator::status::{TOLD_FROM, apply};
 use crate::operator::{MANAGER, OBSERVER};
 
 /// The longest wait that is told apart from longer ones, in seconds: 9999 days.
 const WAIT_MAX_S: u32 = 9_999 * 86_400;
-/// From which try in a row on it is told that something passes by itself: most of it has passed by then.
-const TOLD_FROM: u32 = 2;
-
 /// Writes the conditions, if they changed.
 pub(super) async fn write(
     context: &Context,
@@ -52,7 +49,7 @@ pub(super) async fn write(
         return Ok(());
     }
     let body = json!({ "observedGeneration": generation, "conditions": after });
-    apply(context, &ObjectName::of(queue), MANAGER, body).await?;
+    apply::<TaskQueue>(context, &ObjectName::of(queue), MANAGER, body).await?;
     context.events.transition(&queue.object_ref(&()), &status.conditions, &after).await;
     Ok(())
 }
@@ -89,7 +86,13 @@ pub(super) async fn write_unreadable(
         namespace: invalid.metadata.namespace.clone().unwrap_or_default(),
         name: invalid.metadata.name.clone().unwrap_or_default(),
     };
-    apply(context, &name, MANAGER, json!({ "observedGeneration": generation, "conditions": after })).await
+    apply::<TaskQueue>(
+        context,
+        &name,
+        MANAGER,
+        json!({ "observedGeneration": generation, "conditions": after }),
+    )
+    .await
 }
 
 /// Tells how far the end of a TaskQueue is that is being deleted.
@@ -110,29 +113,7 @@ pub(super) async fn write_ending(
         return Ok(());
     }
     let body = json!({ "observedGeneration": generation, "conditions": after });
-    apply(context, &ObjectName::of(queue), MANAGER, body).await
-}
-
-async fn apply(
-    context: &Context,
-    name: &ObjectName,
-    manager: &str,
-    status: Value,
-) -> Result<(), Box<kube::Error>> {
-    let body = json!({
-        "apiVersion": format!("{GROUP}/{VERSION}"),
-        "kind": "TaskQueue",
-        "metadata": { "name": name.name, "namespace": name.namespace },
-        "status": status,
-    });
-    let api = context.api::<Seen<TaskQueue>>(&name.namespace);
-    let parameters = PatchParams::apply(manager).force();
-    match api.patch_status(&name.name, &parameters, &Patch::Apply(&body)).await {
-        Ok(_) => Ok(()),
-        // It was deleted meanwhile.
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(Box::new(error)),
-    }
+    apply::<TaskQueue>(context, &ObjectName::of(queue), MANAGER, body).await
 }
 
 /// What changes all the time: a status with nothing else in it.
@@ -214,5 +195,5 @@ pub(in crate::operator) async fn write_observed(
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let status = TaskQueueStatus { observed_at: Some(now), ..observed.0.clone() };
     let body = serde_json::to_value(status).unwrap_or_default();
-    apply(context, &ObjectName::of(queue), OBSERVER, body).await
+    apply::<TaskQueue>(context, &ObjectName::of(queue), OBSERVER, body).await
 }
