@@ -47,8 +47,8 @@
 //! ```
 
 pub use crate::broker::{
-    Archived, Backlog, Broker, BrokerError, BulkVerb, CancelThen, Cancelled, ClusterNode, DayCount, Deleted,
-    Edited, GroupSummary, Handled, LiveServer, Page, PauseNote, PauseState, QueueRemoval, QueueSummary, Ran,
-    Rescheduled, Resumed, Selection, TaskCursor, TaskView, cluster_key_slot,
+    Archived, Broker, BrokerError, BulkVerb, CancelThen, Cancelled, ClusterNode, DayCount, Deleted, Demand,
+    DemandReader, Edited, GroupSummary, Handled, LiveServer, Page, PauseNote, PauseState, QueueRemoval,
+    QueueSummary, Ran, Rescheduled, Resumed, Selection, TaskCursor, TaskView, cluster_key_slot,
 };
 pub use crate::task::{Message, QueueName, SchedulerEnqueueEvent, SchedulerEntry, State};

@@ -17,6 +17,7 @@ pub mod causes;
 pub mod cli;
 #[cfg(feature = "crd")]
 pub mod crd;
+pub mod fleet;
 #[cfg(feature = "handlers")]
 pub mod handlers;
 pub mod inspector;

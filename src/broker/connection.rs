@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind};
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::{ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 
 use super::clock::Clock;
 use super::endpoint::Place;
@@ -181,6 +181,40 @@ impl Broker {
             self.note(error).await;
         }
         answer.doing(doing, queue)
+    }
+
+    /// Runs scripts of many queues in one round trip; in a cluster, in one per slot. What is wrong with one queue fails
+    /// that one only.
+    pub(super) async fn run_all(
+        &self,
+        doing: &'static str,
+        calls: &[(&str, Call)],
+    ) -> Result<Vec<Result<Value, BrokerError>>, BrokerError> {
+        let mut pipeline = Pipeline::with_capacity(calls.len());
+        for (_, call) in calls {
+            pipeline.add_command(call.command().clone());
+        }
+        let mut answers = Vec::with_capacity(calls.len());
+        for ((queue, call), answer) in calls.iter().zip(self.pipe_each(doing, &pipeline).await?) {
+            answers.push(match answer {
+                Err(error) if is_missing_script(&error) => self.run(doing, queue, call).await,
+                answer => answer.doing(doing, queue),
+            });
+        }
+        Ok(answers)
+    }
+
+    /// Runs commands in one round trip, each of which may fail by itself.
+    pub(super) async fn pipe_each(
+        &self,
+        doing: &'static str,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<RedisResult<Value>>, BrokerError> {
+        let sent = self.link().req_packed_commands(pipeline, 0, pipeline.len()).await;
+        if let Err(error) = &sent {
+            self.note(error).await;
+        }
+        Ok(sent.doing(doing, "*")?.into_iter().map(Value::extract_error).collect())
     }
 
     /// Runs plain commands in one round trip; in a cluster, in one per slot, at the same time. Each command has

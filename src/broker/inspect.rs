@@ -9,15 +9,13 @@ use jiff::{SignedDuration, Timestamp};
 use super::keep::Dropped;
 use super::keys::{QUEUES, QueueKeys};
 use super::pause::PauseState;
-use super::reply::{from_ms, from_s};
+use super::reply::from_s;
 use super::server::since;
-use super::{Broker, BrokerError, script};
+use super::{Broker, BrokerError};
 use crate::task::{Message, QueueName, State};
 
 /// Most tasks on one page.
 pub(super) const PAGE_MAX: usize = 1000;
-/// Schedules looked at for a forecast.
-const FORECAST_ENTRIES: usize = 200;
 /// Groups whose sizes are read for a queue's summary; the rest is estimated from them.
 const GROUPS_READ: usize = 100;
 
@@ -80,24 +78,6 @@ impl QueueSummary {
     }
 }
 
-/// What a queue asks of its workers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Backlog {
-    /// Tasks that run.
-    pub active: u64,
-    /// Tasks that can be claimed. While the queue is paused there are none of these, nor of what follows: no worker
-    /// could do anything about them.
-    pub pending: u64,
-    /// Scheduled and retrying tasks due within the time looked ahead.
-    pub due_soon: u64,
-    /// Ticks within the time looked ahead that will run, of the first 200 schedules due.
-    pub ticks_soon: u64,
-    /// When the next tick is due, by Redis's clock.
-    pub next_tick: Option<Timestamp>,
-    /// Attempts ended ever.
-    pub processed: u64,
-}
-
 /// One day's numbers.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct DayCount {
@@ -137,21 +117,6 @@ pub struct TaskView {
     pub result: Option<Bytes>,
     /// How often a worker vanished while running it.
     pub crashes: u32,
-}
-
-impl Backlog {
-    /// What both queues ask for.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            active: self.active + other.active,
-            pending: self.pending + other.pending,
-            due_soon: self.due_soon + other.due_soon,
-            ticks_soon: self.ticks_soon + other.ticks_soon,
-            next_tick: [self.next_tick, other.next_tick].into_iter().flatten().min(),
-            processed: self.processed + other.processed,
-        }
-    }
 }
 
 impl Broker {
@@ -211,43 +176,6 @@ impl Broker {
             dropped: Dropped { age: numbers.5.0.unwrap_or(0), number: numbers.5.1.unwrap_or(0) },
             wait: wait.map_or(Duration::ZERO, |then| since(now, then)),
             paused: self.pause_state(queue).await?,
-        })
-    }
-
-    /// What a queue asks of its workers now and within `ahead`, in one round trip.
-    ///
-    /// # Errors
-    /// [`BrokerError::Command`].
-    pub async fn backlog(&self, queue: &QueueName, ahead: Duration) -> Result<Backlog, BrokerError> {
-        const DOING: &str = "read the backlog";
-        let keys = QueueKeys::new(queue);
-        let soon =
-            self.now_in(queue.as_str()) + SignedDuration::try_from(ahead).unwrap_or(SignedDuration::ZERO);
-        let mut pipe = redis::pipe();
-        pipe.exists(keys.paused()).llen(keys.pending()).llen(keys.active());
-        pipe.zcount(keys.scheduled(), "-inf", soon.as_second()).zcount(
-            keys.retry(),
-            "-inf",
-            soon.as_second(),
-        );
-        pipe.get(keys.processed());
-        let mut forecast = script::FORECAST.key(keys.due());
-        forecast.arg(keys.entry_prefix()).arg(ahead.as_millis() as u64).arg(FORECAST_ENTRIES);
-        let (numbers, ticks) = tokio::try_join!(
-            self.pipe::<(bool, u64, u64, u64, u64, Option<u64>)>(DOING, queue.as_str(), &pipe),
-            self.run::<(u64, String)>(DOING, queue.as_str(), &forecast),
-        )?;
-        let (active, processed) = (numbers.2, numbers.5.unwrap_or(0));
-        if numbers.0 {
-            return Ok(Backlog { active, processed, ..Backlog::default() });
-        }
-        Ok(Backlog {
-            active,
-            pending: numbers.1,
-            due_soon: numbers.3 + numbers.4,
-            ticks_soon: ticks.0,
-            next_tick: ticks.1.parse().ok().map(from_ms),
-            processed,
         })
     }
 

@@ -230,6 +230,16 @@ impl<'a> QueueKeys<'a> {
         self.ours("aggregator")
     }
 
+    /// When this queue's groups are ripe, as the workers that aggregate them say.
+    pub(super) fn grouping(self) -> String {
+        self.ours("grouping")
+    }
+
+    /// What whoever decides about the number of this queue's workers goes by, and decided last.
+    pub(super) fn fleet(self) -> String {
+        self.ours("fleet")
+    }
+
     /// Who paused the queue, why and until when.
     pub(super) fn pause_note(self) -> String {
         self.ours("pause")

@@ -78,6 +78,7 @@ mod include {
     pub(super) const LIVING: &str = include_str!("lua/include/living.lua");
     pub(super) const GROUP: &str = include_str!("lua/include/group.lua");
     pub(super) const PLACE: &str = include_str!("lua/include/place.lua");
+    pub(super) const RIPE: &str = include_str!("lua/include/ripe.lua");
     pub(super) const SETTLE: &str = include_str!("lua/include/settle.lua");
     pub(super) const VACANT: &str = include_str!("lua/include/vacant.lua");
     pub(super) const LOCK: &str = include_str!("lua/include/lock.lua");
@@ -158,7 +159,9 @@ scripts! {
     /// Keep the locks of unique tasks that live.
     RENEW_LOCKS = "renew_locks.lua" + LEAVE + LOCK;
     /// Take what is ripe in groups.
-    TAKE_SETS = "take_sets.lua";
+    TAKE_SETS = "take_sets.lua" + RIPE;
+    /// Count the groups that are ripe soon.
+    READ_RIPE = "read_ripe.lua" + RIPE;
     /// Put a new task in the place of an aggregated set.
     FINISH_SETS = "finish_sets.lua" + LEAVE + LOCK + STORE;
     /// Say when aggregation sets go back to their groups.
@@ -179,8 +182,8 @@ scripts! {
     FAULT_ENTRY = "fault_entry.lua";
     /// Read the entries due soon.
     DUE = "read_due.lua";
-    /// Count the ticks due soon.
-    FORECAST = "read_forecast.lua";
+    /// Read what a queue asks of its workers.
+    DEMAND = "read_demand.lua";
     /// Write the list of schedules that asynq's tools read.
     PUBLISH_ENTRIES = "publish_entries.lua";
     /// Take that list away.

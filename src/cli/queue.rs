@@ -1,5 +1,6 @@
 //! `cronmill queue`: queues at a glance, their groups, pausing, resuming and deleting them.
 
+mod explain;
 mod groups;
 mod history;
 mod rm;
@@ -22,7 +23,7 @@ const AT_ONCE: usize = 16;
 /// What our pauses name as their source.
 const SOURCE: &str = "cli";
 
-/// Queues: list them and their groups, watch, pause, resume, delete.
+/// Queues: list them and their groups, watch, explain their workers' number, pause, resume, delete.
 #[derive(Debug, Subcommand)]
 pub(super) enum QueueCommand {
     /// List the queues with their numbers.
@@ -33,6 +34,8 @@ pub(super) enum QueueCommand {
     History(history::HistoryArgs),
     /// List a queue's groups: tasks that wait to be made one task of.
     Groups(groups::GroupsArgs),
+    /// Tell how many workers are to serve a queue, and why: the decision, and everything it is made from.
+    Explain(explain::ExplainArgs),
     /// Keep workers from claiming a queue's tasks; what runs goes on.
     Pause(PauseArgs),
     /// Let workers claim a queue's tasks again, whoever paused it.
@@ -49,6 +52,7 @@ impl QueueCommand {
             Self::History(args) => args.run().await,
             Self::Rm(args) => args.run().await,
             Self::Groups(args) => args.run().await,
+            Self::Explain(args) => args.run().await,
             Self::Pause(args) => args.run().await,
             Self::Resume(args) => args.run().await,
         }

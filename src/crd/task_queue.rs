@@ -348,9 +348,12 @@ pub struct WorkersStatus {
     pub shown: String,
     /// The labels of their pods, as a selector.
     pub selector: String,
-    /// Why there are to be so many.
+    /// Why there are to be so many, in one fixed word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The same for people, as of observedAt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 fn lease() -> Duration {

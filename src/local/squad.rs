@@ -5,21 +5,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::event::{Event, Tell};
 use super::fleet::Fleet;
 use super::guard::Guard;
 use super::manifest::{CommandLine, ObjectKey, ResolvedQueue, WorkerProgram};
-use super::observe::{Held, Observer, held_on};
-use crate::broker::{Backlog, Broker, BrokerError};
+use super::observe::{Held, Starts, held_on};
+use crate::broker::{Broker, BrokerError, Demand, DemandReader};
+use crate::fleet::{FleetName, FleetWatch, Work, read_records, write_records};
 use crate::resolve::FleetPlan;
-use crate::scaling::{History, Plan, Policy, plan};
+use crate::scaling::{Plan, Policy};
+use crate::task::QueueName;
 use crate::telemetry::Metrics;
 
-/// TaskQueues whose work is read at once.
-const READS_AT_ONCE: usize = 16;
+/// Lead time until one was measured: what starting a process takes at most.
+const LEAD_TIME_GUESS: Duration = Duration::from_secs(1);
+/// Whose fleets they are, in what is written down.
+const OWNER: &str = "local";
 /// How long a worker that was sent away may go on with what it holds: nothing busy is ended to save a process.
 const PATIENCE: &str = "7d";
 
@@ -43,44 +46,48 @@ pub(super) struct Squads {
     around: Surroundings,
     metrics: Metrics,
     tell: Tell,
+    reader: DemandReader,
     squads: BTreeMap<ObjectKey, Squad>,
     leaving: Vec<Fleet>,
-    started: Instant,
 }
 
 /// The workers of one TaskQueue and what is known about them.
 struct Squad {
-    queue: Arc<ResolvedQueue>,
     policy: Policy,
     fleet: Fleet,
-    observer: Observer,
-    history: History,
+    watch: FleetWatch,
+    starts: Starts,
     /// How many there are to be.
     wanted: u32,
 }
 
 impl Squads {
     pub(super) fn new(broker: Broker, around: Surroundings, metrics: Metrics, tell: Tell) -> Self {
-        let (squads, leaving) = (BTreeMap::new(), Vec::new());
-        Self { broker, around, metrics, tell, squads, leaving, started: Instant::now() }
+        let (squads, leaving, reader) = (BTreeMap::new(), Vec::new(), DemandReader::new(broker.clone()));
+        Self { broker, around, metrics, tell, reader, squads, leaving }
     }
 
     /// A TaskQueue is new or different. Nothing is started before the next look.
     pub(super) fn muster(&mut self, queue: &Arc<ResolvedQueue>) {
         let Some(workers) = &queue.workers else { return self.dismiss(&queue.key) };
         let (command, policy) = (self.around.command(queue, workers), workers.policy());
+        let served: Vec<_> = queue.queues.iter().map(|queue| queue.redis_name.clone()).collect();
         if let Some(squad) = self.squads.get_mut(&queue.key) {
-            (squad.queue, squad.policy) = (Arc::clone(queue), policy);
+            squad.policy = policy;
+            squad.watch.serve(served);
             squad.fleet.change(command);
             return;
         }
         let name = format!("{}/{}", queue.key.namespace, queue.key.name);
         let squad = Squad {
-            queue: Arc::clone(queue),
             policy,
+            watch: FleetWatch::new(
+                FleetName { name: name.clone(), owner: OWNER.to_owned() },
+                served,
+                LEAD_TIME_GUESS,
+            ),
             fleet: Fleet::new(name, command, self.around.guard.clone()),
-            observer: Observer::new(),
-            history: History::starting_with(0, self.started.elapsed()),
+            starts: Starts::default(),
             wanted: 0,
         };
         self.squads.insert(queue.key.clone(), squad);
@@ -101,29 +108,35 @@ impl Squads {
     /// ended are replaced all the same.
     pub(super) async fn look(&mut self) -> Result<(), BrokerError> {
         self.reap();
-        let read = self.read_and_plan().await;
-        let held = match &read {
-            Ok(held) => held,
-            Err(_) => &Held::new(),
+        let (held, failed) = match self.read_and_plan().await {
+            Ok(read) => read,
+            Err(error) => (Held::new(), Some(error)),
         };
         for squad in self.squads.values_mut() {
-            squad.fleet.resize(squad.wanted, held);
+            squad.fleet.resize(squad.wanted, &held);
             self.metrics.set_fleet(squad.fleet.name(), squad.fleet.processes(), squad.wanted);
         }
-        read.map(drop)
+        failed.map_or(Ok(()), Err)
     }
 
-    /// Decides anew what every fleet is to have. Answers what workers hold, where that is needed.
-    async fn read_and_plan(&mut self) -> Result<Held, BrokerError> {
-        let reads: Vec<_> = self.squads.values().map(|squad| squad.read(&self.broker).boxed()).collect();
-        let work: Vec<Backlog> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
-        let (at, now, elapsed) = (Instant::now(), self.broker.now(), self.started.elapsed());
-        let (mut plans, mut is_held_needed) = (Vec::with_capacity(work.len()), false);
-        for (squad, work) in self.squads.values_mut().zip(work) {
+    /// Decides anew what every fleet is to have, but for those whose queues cannot be read. Answers what workers hold,
+    /// where that is needed, and why some could not be read.
+    async fn read_and_plan(&mut self) -> Result<(Held, Option<BrokerError>), BrokerError> {
+        self.recall().await?;
+        let asked: Vec<_> = self.squads.values().flat_map(Squad::asks).collect();
+        let mut demands = self.reader.read(&asked).await?.into_iter();
+        let (at, now) = (Instant::now(), self.broker.now());
+        let (mut plans, mut unread, mut is_held_needed) =
+            (Vec::with_capacity(self.squads.len()), None, false);
+        for squad in self.squads.values_mut() {
             let workers = squad.fleet.len();
-            let snapshot = squad.observer.snapshot(&work, at, now, workers);
-            let plan = plan(&snapshot, &squad.policy, &mut squad.history, elapsed);
-            is_held_needed |= squad.observer.awaits(squad.fleet.staying(), at) || plan.replicas < workers;
+            let read: Vec<_> = demands.by_ref().take(squad.watch.queues().len()).collect();
+            let read: Result<Vec<Demand>, _> = read.into_iter().collect();
+            let decide =
+                |read: Vec<Demand>| squad.watch.decide(&Work::of(&read), &squad.policy, workers, now);
+            let plan = read.map(decide).map_err(|error| unread = Some(error)).ok();
+            is_held_needed |= squad.starts.awaits(squad.fleet.staying(), at);
+            is_held_needed |= plan.is_some_and(|plan| plan.replicas < workers);
             plans.push(plan);
         }
         let held = match is_held_needed {
@@ -131,10 +144,23 @@ impl Squads {
             false => Held::new(),
         };
         for (squad, plan) in self.squads.values_mut().zip(plans) {
-            squad.observer.hear(&held, at);
-            squad.adopt(plan, &self.tell);
+            squad.starts.hear(&held, at).into_iter().for_each(|took| squad.watch.learn_start(took));
+            plan.into_iter().for_each(|plan| squad.adopt(plan, &self.tell));
         }
-        Ok(held)
+        write_records(&self.broker, self.squads.values_mut().map(|squad| &mut squad.watch), now).await?;
+        Ok((held, unread))
+    }
+
+    /// Has new fleets go on from what was written down of them.
+    async fn recall(&mut self) -> Result<(), BrokerError> {
+        let (broker, now) = (self.broker.clone(), self.broker.now());
+        for squad in self.squads.values_mut().filter(|squad| squad.watch.is_new()) {
+            let records = read_records(&broker, squad.watch.queues()).await?;
+            squad.watch.recall(&records, &squad.policy, squad.fleet.len(), now);
+        }
+        let squads = &self.squads;
+        self.reader.keep_only(|queue| squads.values().any(|squad| squad.watch.queues().contains(queue)));
+        Ok(())
     }
 
     /// Sends all workers away: they get `patience` to finish what they hold, then `hurry` to put the rest back.
@@ -175,13 +201,9 @@ impl Squads {
 }
 
 impl Squad {
-    /// The work in all queues of the TaskQueue.
-    async fn read(&self, broker: &Broker) -> Result<Backlog, BrokerError> {
-        let mut sum = Backlog::default();
-        for queue in &self.queue.queues {
-            sum = sum.and(broker.backlog(&queue.redis_name, self.observer.lead_time()).await?);
-        }
-        Ok(sum)
+    /// Its queues, and how far ahead their work is to be looked for.
+    fn asks(&self) -> Vec<(QueueName, Duration)> {
+        self.watch.queues().iter().map(|queue| (queue.clone(), self.watch.ahead())).collect()
     }
 
     fn adopt(&mut self, plan: Plan, tell: &Tell) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How much a new measurement weighs against the old ones.
 const WEIGHT: f64 = 0.2;
 
-/// The run time of one fleet's tasks. It learns anew in each run of a process.
+/// The run time of one fleet's tasks.
 #[derive(Debug, Clone, Default)]
 pub struct RunTime {
     seconds: Option<f64>,
@@ -16,6 +16,12 @@ pub struct RunTime {
 }
 
 impl RunTime {
+    /// What another process has learned.
+    #[must_use]
+    pub fn known(run_time: Option<Duration>) -> Self {
+        Self { seconds: run_time.map(|time| time.as_secs_f64()), ..Self::default() }
+    }
+
     /// What was learned so far.
     #[must_use]
     pub fn get(&self) -> Option<Duration> {

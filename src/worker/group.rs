@@ -37,6 +37,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 const BATCH_WAIT: Duration = Duration::from_millis(2);
 /// Without room for another set for this long, another worker may look.
 const ROOM_WAIT: Duration = Duration::from_millis(200);
+/// How often it is said when groups are ripe.
+const SAY_LIMITS_EVERY: Duration = Duration::from_secs(3600);
 /// Pauses after a group's aggregation failed.
 const FAILED_PAUSE_MIN: Duration = Duration::from_secs(1);
 const FAILED_PAUSE_MAX: Duration = Duration::from_secs(120);
@@ -62,6 +64,8 @@ struct Look {
     cursor: Option<String>,
     /// When the first group seen on this pass is ripe.
     next_ripe: Option<jiff::Timestamp>,
+    /// When it was last said when groups are ripe.
+    said: Option<Instant>,
 }
 
 /// What came of a set.
@@ -86,7 +90,8 @@ impl Groups {
 
     /// Looks at one queue's groups until `stop` is cancelled.
     pub(super) async fn look(self: Arc<Self>, queue: usize, stop: CancellationToken) {
-        let mut look = Look { queue, turn: Turn::new(Duty::Aggregate), cursor: None, next_ripe: None };
+        let mut look =
+            Look { queue, turn: Turn::new(Duty::Aggregate), cursor: None, next_ripe: None, said: None };
         let mut outage = Outage::new("look at groups");
         while !stop.is_cancelled() {
             outage.rest_after(self.step(&mut look, &stop).await, &stop).await;
@@ -104,6 +109,16 @@ impl Groups {
         let name = &home.queues[look.queue];
         if !look.turn.is_ours(&home.broker, name, &home.owner).await? {
             return Ok(look.turn.next().saturating_duration_since(Instant::now()).max(PAUSE_MIN));
+        }
+        // Those who decide whether a worker is needed for a group have to know when.
+        if look.said.is_none_or(|said| said.elapsed() >= SAY_LIMITS_EVERY) {
+            match home.broker.say_group_limits(name, &self.limits).await {
+                Ok(()) => look.said = Some(Instant::now()),
+                // It is for others, and nothing here depends on it.
+                Err(error) => {
+                    debug!(queue.name = %name, reason = error.reason(), "not said when groups are ripe")
+                }
+            }
         }
         let cursor = look.cursor.take();
         let max = room.num_permits();

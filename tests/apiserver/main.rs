@@ -11,3 +11,4 @@ mod fleets;
 mod outages;
 mod slice;
 mod wrong;
+mod zero;

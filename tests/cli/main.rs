@@ -5,6 +5,7 @@ pub mod support;
 
 mod attempts;
 mod cron;
+mod explain;
 mod groups;
 mod help;
 mod many;

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use cronmill::broker::Broker;
 use cronmill::handlers::shop_data::ShopSize;
 use cronmill::producer::{Client, Task};
+use cronmill::task::QueueName;
+use jiff::SignedDuration;
 use rustix::process::{Signal, kill_process};
 
 use crate::field::{
@@ -149,6 +151,34 @@ async fn work_without_a_schedule_starts_as_many_workers_as_it_needs() {
     completed(&redis, ids.len() as u64).await;
     has_workers(&dev, 0).await;
     assert_eq!(shop.wrong_earnings(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_worker_is_started_before_a_delayed_task_is_due_and_not_long_before() {
+    let redis = RedisServer::start();
+    let folder = Folder::with(&[("q.yaml", queue("workers: {scaling: {stabilization: 0s}}"))]);
+    let dev = Dev::on(&redis, &folder, &[]);
+    dev.event("inForce", |_| true).await;
+    let broker = Broker::connect(&redis.endpoint()).await.unwrap();
+    let delay = Duration::from_secs(15);
+    let due = broker.now() + SignedDuration::try_from(delay).unwrap();
+    let task = Task::new("hello", Bytes::from_static(b"{}")).queue("q").retention(Duration::from_secs(600));
+    let id = Client::new(broker.clone()).enqueue(task.after(delay)).await.unwrap().id;
+    has_workers(&dev, 1).await;
+    let before = due.duration_since(broker.now());
+    assert!(before > SignedDuration::ZERO && before < SignedDuration::from_secs(5), "{before:?}");
+    completed(&redis, 1).await;
+    let done = broker.task(&QueueName::new("q").unwrap(), &id).await.unwrap().unwrap();
+    let late = done.message.completed_s - due.as_second();
+    assert!((0..=1).contains(&late), "{late} s late");
+    has_workers(&dev, 0).await;
+    let why: Vec<_> = dev
+        .events()
+        .iter()
+        .filter(|event| event["event"] == "fleet")
+        .map(|event| event["why"].to_string())
+        .collect();
+    assert!(why[0].contains("1 task is due soon; 1 should run at once"), "{why:?}");
 }
 
 /// How often an attempt of a task has failed, by asynq's own counter.

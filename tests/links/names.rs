@@ -1,7 +1,7 @@
 //! A queue may have any name, and all its keys are in one slot.
 
 use cronmill::broker::{
-    Broker, ClaimRequest, Claimed, Enqueued, Finish, FinishOutcome, Finished, Owner, PauseNote,
+    Broker, ClaimRequest, Claimed, DemandReader, Enqueued, Finish, FinishOutcome, Finished, Owner, PauseNote,
 };
 use cronmill::task::QueueName;
 use jiff::SignedDuration;
@@ -88,7 +88,13 @@ async fn use_queue(broker: &Broker, q: &QueueName) {
     );
     assert!(summary.paused.is_some());
     broker.resume(q, None).await.expect("resumed");
-    assert_eq!(broker.backlog(q, HANG).await.expect("a backlog").pending, 1);
+    let demands = DemandReader::new(broker.clone()).read(&[(q.clone(), HANG)]).await.expect("demands");
+    assert_eq!(demands[0].as_ref().expect("a demand").pending, 1);
+    broker.write_fleet_records(&[(q.clone(), "{}".to_owned())]).await.expect("written");
+    assert_eq!(
+        broker.read_fleet_records(std::slice::from_ref(q)).await.expect("read"),
+        [Some("{}".to_owned())]
+    );
     assert!(broker.take_keeper_turn(q, &owner, HANG).await.expect("asked"));
     assert!(broker.take_waiter(q, &owner, HANG).await.expect("asked"));
     assert!(broker.waiter(q).await.expect("a waiter").wait(HANG).await.expect("it wakes"));

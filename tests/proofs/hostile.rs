@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cronmill::broker::{
-    ArchiveLimits, Broker, BulkVerb, CancelThen, ClaimRequest, Claimant, ExpirySearch, GroupLimits, NewTask,
-    Owner, Page, PauseNote, Selection, unique_key,
+    ArchiveLimits, Broker, BulkVerb, CancelThen, ClaimRequest, Claimant, DemandReader, ExpirySearch,
+    GroupLimits, NewTask, Owner, Page, PauseNote, Selection, unique_key,
 };
 use cronmill::producer::Task as NewTaskOf;
 use cronmill::schedule::Entry;
@@ -205,7 +205,8 @@ async fn ask_everything(stage: &Stage, what: &str) {
         scheduled_queues();
         queue_summary(q);
         queue_memory(q);
-        backlog(q, hour);
+        read_fleet_records(std::slice::from_ref(q));
+        write_fleet_records(&[(q.clone(), "{}".to_owned())]);
         history(q, 3);
         groups(q, 10);
         group_tasks(q, "g", page);
@@ -256,6 +257,9 @@ async fn ask_everything(stage: &Stage, what: &str) {
         }
     }
     let limits = GroupLimits { grace: Duration::from_secs(1), max_delay: None, max_size: 10 };
+    ask! { say_group_limits(q, &limits); }
+    let mut demands = DemandReader::new(broker.clone());
+    ask(what, "read the demand", demands.read(&[(q.clone(), hour)])).await;
     let taken = timeout(ANSWER_LIMIT, broker.take_sets(q, None, &limits, 10, Duration::from_secs(1))).await;
     if let Ok(looked) = taken.unwrap_or_else(|_| panic!("{what}: take_sets does not answer")) {
         ask! { read_sets(q, looked.sets); }

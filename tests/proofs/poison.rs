@@ -18,7 +18,7 @@ pub(crate) const TYPES: [Type; 5] = [Type::Text, Type::List, Type::Set, Type::Zs
 
 /// Every kind of key in `src/broker/keys.rs`, with its type. `<q>` is the queue, `<o>` the worker that serves it, `<d>`
 /// the day, `<l>` the lock of the unique task `u`.
-pub(crate) const KEYS: [(&str, Type); 44] = [
+pub(crate) const KEYS: [(&str, Type); 46] = [
     ("asynq:queues", Type::Set),
     ("asynq:servers", Type::Zset),
     ("asynq:workers", Type::Zset),
@@ -60,6 +60,8 @@ pub(crate) const KEYS: [(&str, Type); 44] = [
     ("cronmill:{<q>}:dropped", Type::Hash),
     ("cronmill:{<q>}:holders", Type::Hash),
     ("cronmill:{<q>}:never", Type::Text),
+    ("cronmill:{<q>}:grouping", Type::Hash),
+    ("cronmill:{<q>}:fleet", Type::Text),
     ("cronmill:{<q>}:due", Type::Zset),
     ("cronmill:{<q>}:entry:e", Type::Hash),
     ("cronmill:{<q>}:ticks:e", Type::List),

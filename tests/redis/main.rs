@@ -7,6 +7,7 @@ mod attempts;
 mod broker;
 mod bulk;
 mod claims;
+mod demand;
 mod edits;
 mod expiring;
 mod field;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cronmill::broker::{
-    Broker, ClaimRequest, Claimed, Extended, Finish, FinishOutcome, FireRequest, FireVerdict, NextTick,
-    Owner, tick_task,
+    Broker, ClaimRequest, Claimed, DemandReader, Extended, Finish, FinishOutcome, FireRequest, FireVerdict,
+    NextTick, Owner, tick_task,
 };
 use cronmill::schedule::{CatchUp, Concurrency, Entry, TickOutcome};
 use cronmill::scheduler::{Applied, Scheduler, Tick};
@@ -379,9 +379,11 @@ async fn a_forecast_counts_what_will_run_and_not_what_is_suspended() {
     for (uid, due) in [("a", now + 500), ("b", now + 100), ("c", now + 60_000)] {
         bench.cli(&["ZADD", "cronmill:{q}:due", &due.to_string(), uid]);
     }
-    let backlog = bench.broker.backlog(&bench.queue, Duration::from_secs(5)).await.expect("backlog");
-    assert_eq!(backlog.ticks_soon, 1);
-    assert_eq!(backlog.next_tick.map(|tick| tick.as_millisecond()), Some(now + 500));
+    let mut reader = DemandReader::new(bench.broker.clone());
+    let read = reader.read(&[(bench.queue.clone(), Duration::from_secs(5))]).await.expect("Redis answers");
+    let demand = read.into_iter().next().expect("one queue").expect("it can be read");
+    assert_eq!(demand.ticks_soon, 1);
+    assert_eq!(demand.next_tick.map(|tick| tick.as_millisecond()), Some(now + 500));
 }
 
 /// The ids of tasks would hide a second firing; the comparison in the script is what forbids it.

@@ -69,6 +69,19 @@ async fn each_group_becomes_one_task_that_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_says_when_its_groups_are_ripe_for_those_who_decide_whether_a_worker_is_needed() {
+    let (redis, broker, _client, q) = setup().await;
+    let limited = aggregating(&broker, &q).group_max_delay(Duration::from_secs(90)).group_max_size(7);
+    let worker = Worker::start(limited.aggregator(join), noting(&Log::default()));
+    until(PATIENCE, "it is said", async || redis.keys("cronmill:{q}:grouping").len() == 1).await;
+    let said = redis.cli_lines(["HMGET", "cronmill:{q}:grouping", "format", "grace", "delay", "size"]);
+    assert_eq!(said, ["1", "1", "90", "7"]);
+    worker.stop().await;
+    let life: i64 = redis.cli(["TTL", "cronmill:{q}:grouping"]).parse().expect("a number");
+    assert!(life > 600_000, "it holds while there are no workers: {life}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_an_aggregator_leaves_groups_alone() {
     let (redis, broker, client, q) = setup().await;
     let log = Log::default();

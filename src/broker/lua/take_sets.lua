@@ -9,21 +9,11 @@
 -- Fails before anything is renamed, should that be another sort of key.
 redis.call('ZCARD', KEYS[2])
 local now = tonumber(redis.call('TIME')[1])
-local most, delay, grace = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local most = tonumber(ARGV[6])
+local limits = {now = now, most = most, delay = tonumber(ARGV[7]), grace = tonumber(ARGV[8])}
 local page = redis.call('SSCAN', KEYS[1], ARGV[2], 'COUNT', ARGV[4])
 local reply, leases, emptied, first = {page[1], ''}, {}, {}, nil
 local deadline = string.format('%d', now + tonumber(ARGV[9]))
-
-local joined_lately = '(' .. string.format('%d', now - grace)
-
-local function ripe_at(group, count)
-  if count >= most or redis.call('ZCOUNT', group, joined_lately, '+inf') == 0 then return now end
-  local newest = redis.call('ZRANGE', group, -1, -1, 'WITHSCORES')
-  local at = tonumber(newest[2]) + grace
-  if delay == 0 or at <= now then return at end
-  local oldest = redis.call('ZRANGE', group, 0, 0, 'WITHSCORES')
-  return math.min(at, tonumber(oldest[2]) + delay)
-end
 
 local function take(name, group, count)
   local set = group .. ':' .. ARGV[3]
@@ -50,7 +40,7 @@ for _, name in ipairs(page[2]) do
   local count = redis.pcall('ZCARD', group)
   -- What is no group holds up no other.
   local is_group = type(count) == 'number'
-  local at = is_group and count > 0 and ripe_at(group, count)
+  local at = is_group and count > 0 and ripe_at(group, count, limits)
   if not is_group then
     at = nil
   elseif count == 0 then

@@ -1,0 +1,96 @@
+//! What is written down of a fleet.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::FleetName;
+use crate::scaling::{History, Policy};
+
+/// The format that is written, and the highest that is understood.
+const FORMAT: u32 = 1;
+
+/// A fleet as whoever decided about it last knew it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetRecord {
+    format: u32,
+    /// When it was written, by Redis's clock.
+    pub at: Timestamp,
+    /// Which fleet it is.
+    #[serde(flatten)]
+    pub name: FleetName,
+    /// The queues that its workers serve, by their names in Redis.
+    pub queues: Vec<String>,
+    /// What its owner wants.
+    pub policy: Policy,
+    /// Workers there were.
+    pub current: u32,
+    /// Workers there were to be.
+    pub replicas: u32,
+    /// Why, in one fixed word.
+    pub reason: String,
+    /// How long a worker takes to be there.
+    lead_time_ms: u64,
+    /// How long a run takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run_time_ms: Option<u64>,
+    /// What was wanted lately.
+    pub history: History,
+}
+
+/// What was learned of a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Learned {
+    pub(super) lead_time: Duration,
+    pub(super) run_time: Option<Duration>,
+}
+
+impl FleetRecord {
+    /// Reads one; nothing where it is of a higher format, or damaged: what was learned is learned again.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let record: Self = serde_json::from_str(text).ok()?;
+        (record.format <= FORMAT).then_some(record)
+    }
+
+    /// How long a worker takes to be there.
+    #[must_use]
+    pub fn lead_time(&self) -> Duration {
+        Duration::from_millis(self.lead_time_ms)
+    }
+
+    /// How long a run takes; `None`: not known yet.
+    #[must_use]
+    pub fn run_time(&self) -> Option<Duration> {
+        self.run_time_ms.map(Duration::from_millis)
+    }
+
+    pub(super) fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("text, numbers and times can be written")
+    }
+
+    pub(super) fn learned(mut self, learned: Learned) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        (self.lead_time_ms, self.run_time_ms) = (millis(learned.lead_time), learned.run_time.map(millis));
+        self
+    }
+
+    /// One about which nothing was learned.
+    pub(super) fn new(at: Timestamp, name: FleetName, policy: Policy, history: History) -> Self {
+        Self {
+            format: FORMAT,
+            at,
+            name,
+            queues: Vec::new(),
+            policy,
+            current: 0,
+            replicas: 0,
+            reason: String::new(),
+            lead_time_ms: 0,
+            run_time_ms: None,
+            history,
+        }
+    }
+}

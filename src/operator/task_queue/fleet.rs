@@ -1,0 +1,145 @@
+//! One fleet as a leader knows it: what it asked for, and who answered.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+
+use super::build::deployment_name;
+use crate::broker::{Broker, LiveServer};
+use crate::causes;
+use crate::fleet::{FleetName, FleetWatch};
+use crate::operator::SCALER;
+use crate::operator::context::{Context, ObjectName};
+use crate::scaling::Plan;
+use crate::task::QueueName;
+
+/// How far ahead work is seen: what a pod needs to start, until that is measured.
+const LEAD_TIME_GUESS: Duration = Duration::from_secs(5);
+/// How long what was asked for may take to be seen before it is asked for again.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
+/// How long a worker's first sign is waited for.
+const START_LIMIT: Duration = Duration::from_secs(600);
+/// How long one write may take.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// One fleet as this leader knows it.
+pub(super) struct Fleet {
+    watch: FleetWatch,
+    /// What was asked for last, and when.
+    asked: Option<(u32, Instant)>,
+    awaited: Option<Awaited>,
+}
+
+/// More workers were asked for, and none of them has shown itself.
+struct Awaited {
+    since: Instant,
+    /// Those that were there before.
+    known: HashSet<String>,
+}
+
+impl Fleet {
+    pub(super) fn new(name: FleetName, queues: Vec<QueueName>) -> Self {
+        Self { watch: FleetWatch::new(name, queues, LEAD_TIME_GUESS), asked: None, awaited: None }
+    }
+
+    pub(super) fn watch(&mut self) -> &mut FleetWatch {
+        &mut self.watch
+    }
+
+    pub(super) fn queues(&self) -> &[QueueName] {
+        self.watch.queues()
+    }
+
+    pub(super) fn serve(&mut self, queues: &[QueueName]) {
+        if self.watch.queues() != queues {
+            self.watch.serve(queues.to_vec());
+        }
+    }
+
+    /// Workers there are to be, of whom its Deployment says `seen`: what was just asked for may not be seen yet.
+    pub(super) fn current(&self, seen: u32) -> u32 {
+        self.asked.filter(|(_, at)| at.elapsed() < SEEN_WITHIN).map_or(seen, |(asked, _)| asked)
+    }
+
+    /// Whether to ask for that many now.
+    pub(super) fn may_ask(&self, replicas: u32, seen: u32) -> bool {
+        let was_asked = |(asked, at): (u32, Instant)| asked == replicas && at.elapsed() < SEEN_WITHIN;
+        replicas != seen && !self.asked.is_some_and(was_asked)
+    }
+
+    /// So many were asked for, while those served.
+    pub(super) fn asked(&mut self, replicas: u32, before: u32, servers: Vec<LiveServer>) {
+        let now = Instant::now();
+        self.asked = Some((replicas, now));
+        if replicas < before {
+            self.awaited = None;
+        } else if self.awaited.is_none() {
+            let known = servers.iter().filter(|server| self.is_ours(server)).map(name_of).collect();
+            self.awaited = Some(Awaited { since: now, known });
+        }
+    }
+
+    /// Whether a new worker's first sign is awaited.
+    pub(super) fn awaits_a_start(&mut self) -> bool {
+        self.awaited.take_if(|awaited| awaited.since.elapsed() > START_LIMIT);
+        self.awaited.is_some()
+    }
+
+    /// Looks for the first sign of a new worker among all that serve.
+    pub(super) fn hear(&mut self, servers: &[LiveServer]) {
+        let is_new = |server: &&LiveServer| {
+            self.is_ours(server)
+                && self.awaited.as_ref().is_some_and(|awaited| !awaited.known.contains(&name_of(server)))
+        };
+        if servers.iter().any(|server| is_new(&server))
+            && let Some(awaited) = self.awaited.take()
+        {
+            self.watch.learn_start(awaited.since.elapsed());
+        }
+    }
+
+    fn is_ours(&self, server: &LiveServer) -> bool {
+        let served = |name: &str| self.watch.queues().iter().any(|queue| queue.as_str() == name);
+        server.info.queues.iter().any(|queue| served(queue.queue()))
+    }
+}
+
+fn name_of(server: &LiveServer) -> String {
+    format!("{}:{}:{}", server.info.host, server.info.pid, server.info.server_id)
+}
+
+pub(super) fn replicas_of(deployment: &Deployment) -> u32 {
+    u32::try_from(deployment.spec.replicas.unwrap_or(0)).unwrap_or(0)
+}
+
+/// Writes the number, through `/scale` and nothing else. Answers who serves at that moment.
+///
+/// # Errors
+/// Why it is not written, for people.
+pub(super) async fn ask(
+    context: &Context,
+    broker: &Broker,
+    queue: &ObjectName,
+    from: u32,
+    plan: Plan,
+) -> Result<Vec<LiveServer>, String> {
+    let name = deployment_name(&queue.name);
+    let body = json!({
+        "apiVersion": "autoscaling/v1",
+        "kind": "Scale",
+        "metadata": { "name": name, "namespace": queue.namespace },
+        "spec": { "replicas": plan.replicas },
+    });
+    let api = context.api::<Deployment>(&queue.namespace);
+    let (params, patch) = (PatchParams::apply(SCALER).force(), Patch::Apply(&body));
+    let written = timeout(LIMIT, api.patch_scale(&name, &params, &patch));
+    let (written, servers) = tokio::join!(written, broker.servers());
+    let written = written.map_err(|_| format!("no answer within {} s", LIMIT.as_secs()))?;
+    written.map_err(|error| causes::on_one_line(&error))?;
+    tracing::info!(queue = %queue, from, to = plan.replicas, "scales {queue} from {from} to {}: {plan}", plan.replicas);
+    Ok(servers.unwrap_or_default())
+}

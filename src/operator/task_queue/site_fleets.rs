@@ -1,0 +1,243 @@
+//! The fleets whose queues are on one Redis: the work is read for all of them together, what was read goes through the
+//! pure function, and its answer to `/scale`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt as _, StreamExt as _, stream};
+use kube::ResourceExt as _;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::fleet::{self, Fleet};
+use super::idle::IdleQueues;
+use crate::broker::{Broker, BrokerError, Demand, DemandReader, Outage};
+use crate::crd::TaskQueue;
+use crate::fleet::{FleetName, Work, read_records, write_records};
+use crate::operator::context::{Context, ObjectName};
+use crate::operator::leader::Tenure;
+use crate::operator::site::Site;
+use crate::scaling::{Plan, Policy};
+use crate::task::QueueName;
+
+/// How often fleets are looked at: work that nobody waits for is seen within a second.
+const LOOK: Duration = Duration::from_millis(750);
+/// How long one look may take.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Fleets whose number is written at once.
+const ASKS_AT_ONCE: usize = 16;
+
+/// The fleets of one Redis, as this leader knows them.
+pub(super) struct SiteFleets<'a> {
+    context: &'a Context,
+    tenure: &'a Tenure,
+    broker: Broker,
+    reader: DemandReader,
+    /// By the TaskQueue's uid.
+    fleets: HashMap<String, Fleet>,
+    idle: IdleQueues,
+}
+
+/// A fleet that can be decided about now.
+struct Candidate {
+    uid: String,
+    name: ObjectName,
+    queues: Vec<QueueName>,
+    policy: Policy,
+    /// Workers there are to be, as its Deployment says.
+    replicas: u32,
+}
+
+/// What was decided about it.
+struct Decided {
+    candidate: Candidate,
+    plan: Plan,
+    /// Whether nobody is there, and nothing to do for anybody: work is waited for.
+    is_at_rest: bool,
+}
+
+impl<'a> SiteFleets<'a> {
+    /// Scales the fleets on a Redis until there are none there.
+    pub(super) async fn scale(context: &'a Context, tenure: &'a Tenure, site: &Arc<Site>) {
+        let Ok(parts) = site.parts() else { return };
+        let broker = parts.broker.clone();
+        let mut fleets = Self {
+            context,
+            tenure,
+            reader: DemandReader::new(broker.clone()),
+            idle: IdleQueues::new(broker.clone(), context.around.owner.clone(), context.scaler.room()),
+            broker,
+            fleets: HashMap::new(),
+        };
+        let mut outage = Outage::new("see what work there is");
+        while !context.scaler.share_of(&site.key).is_empty() {
+            let began = Instant::now();
+            let pause = match timeout(LIMIT, fleets.look(&site.key, None)).await {
+                Ok(Ok(())) => {
+                    outage.ended();
+                    LOOK.saturating_sub(began.elapsed())
+                }
+                Ok(Err(error)) => outage.failed(&error),
+                Err(_) => LOOK,
+            };
+            fleets.rest(&site.key, began + began.elapsed() + pause).await;
+        }
+    }
+
+    /// Waits until then. A fleet that gets work meanwhile is looked at at once.
+    async fn rest(&mut self, site: &str, until: Instant) {
+        loop {
+            let queue = tokio::select! {
+                queue = self.idle.rung() => queue,
+                () = sleep_until(until) => return,
+            };
+            let looked = timeout(LIMIT, self.look(site, Some(&queue))).await;
+            if let Ok(Err(error)) = looked {
+                tracing::debug!(queue.name = %queue, "a fleet was not looked at: {error}");
+            }
+        }
+    }
+
+    /// Looks at all fleets, or at the one that serves a queue.
+    async fn look(&mut self, site: &str, only: Option<&QueueName>) -> Result<(), BrokerError> {
+        let share = self.context.scaler.share_of(site);
+        let serving = only.map(|queue| {
+            let serves = |(_, fleet): &(&String, &Fleet)| fleet.queues().contains(queue);
+            self.fleets.iter().find(serves).map(|(uid, _)| uid.clone()).unwrap_or_default()
+        });
+        let is_looked_at = |queue: &TaskQueue| serving.is_none() || queue.uid() == serving;
+        let looked_at = share.iter().filter(|queue| is_looked_at(queue));
+        let candidates: Vec<_> = looked_at.filter_map(|queue| self.candidate(queue)).collect();
+        if only.is_none() {
+            let living: HashSet<_> = share.iter().filter_map(|queue| queue.uid()).collect();
+            self.fleets.retain(|uid, _| living.contains(uid));
+            let read: HashSet<_> = candidates.iter().flat_map(|one| &one.queues).collect();
+            self.reader.keep_only(|queue| read.contains(queue));
+        }
+        self.muster(&candidates).await?;
+        let decided = self.decide(candidates).await?;
+        if only.is_none() {
+            let at_rest = decided.iter().filter(|one| one.is_at_rest);
+            self.idle.wait_on(at_rest.flat_map(|one| one.candidate.queues.iter().cloned()).collect());
+        }
+        self.ask(&decided).await;
+        self.hear_of_starts().await?;
+        let now = self.broker.now();
+        write_records(&self.broker, self.fleets.values_mut().map(Fleet::watch), now).await
+    }
+
+    fn candidate(&self, queue: &TaskQueue) -> Option<Candidate> {
+        let (uid, name) = (queue.uid().unwrap_or_default(), ObjectName::of(queue));
+        if queue.metadata.deletion_timestamp.is_some() && !super::end::is_draining(queue) {
+            return None;
+        }
+        if !self.context.claims.are_held(&uid, self.tenure.epoch) {
+            return None;
+        }
+        let deployment = self.context.deployment(&name)?;
+        let replicas = fleet::replicas_of(&deployment);
+        let wanted = self.context.plan(queue).ok()?;
+        let policy = wanted.workers.as_ref()?.policy();
+        Some(Candidate { uid, name, queues: wanted.redis_names().cloned().collect(), policy, replicas })
+    }
+
+    /// Has new fleets go on from what was written down of them.
+    async fn muster(&mut self, candidates: &[Candidate]) -> Result<(), BrokerError> {
+        let mut new = Vec::new();
+        for candidate in candidates {
+            match self.fleets.get_mut(&candidate.uid) {
+                Some(fleet) => fleet.serve(&candidate.queues),
+                None => new.push(candidate),
+            }
+        }
+        let queues: Vec<_> = new.iter().flat_map(|candidate| candidate.queues.iter().cloned()).collect();
+        let records = read_records(&self.broker, &queues).await?;
+        for candidate in new {
+            let name = FleetName { name: candidate.name.to_string(), owner: candidate.uid.clone() };
+            let mut fleet = Fleet::new(name, candidate.queues.clone());
+            fleet.watch().recall(&records, &candidate.policy, candidate.replicas, self.broker.now());
+            self.fleets.insert(candidate.uid.clone(), fleet);
+        }
+        Ok(())
+    }
+
+    /// Decides about each whose queues can be read.
+    async fn decide(&mut self, candidates: Vec<Candidate>) -> Result<Vec<Decided>, BrokerError> {
+        let mut asked = Vec::new();
+        for candidate in &candidates {
+            let Some(fleet) = self.fleets.get_mut(&candidate.uid) else { continue };
+            let ahead = fleet.watch().ahead();
+            asked.extend(candidate.queues.iter().map(|queue| (queue.clone(), ahead)));
+        }
+        let mut demands = self.reader.read(&asked).await?.into_iter();
+        let mut decided = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            let read: Vec<_> = demands.by_ref().take(candidate.queues.len()).collect();
+            let Some(fleet) = self.fleets.get_mut(&candidate.uid) else { continue };
+            let read: Vec<Demand> = match read.into_iter().collect() {
+                Ok(read) => read,
+                Err(error) => {
+                    let error: BrokerError = error;
+                    tracing::debug!(queue = %candidate.name, "a fleet keeps its size: {error}");
+                    continue;
+                }
+            };
+            let work = Work::of(&read);
+            let current = fleet.current(candidate.replicas);
+            let plan = fleet.watch().decide(&work, &candidate.policy, current, self.broker.now());
+            self.context.scaler.note(&candidate.uid, plan);
+            let is_at_rest = candidate.policy.fixed.is_none()
+                && candidate.replicas == 0
+                && plan.replicas == 0
+                && work.is_idle()
+                && read.iter().all(|demand| demand.pending == 0 && !demand.is_paused);
+            decided.push(Decided { candidate, plan, is_at_rest });
+        }
+        Ok(decided)
+    }
+
+    /// Writes the numbers that are different from what they are to be.
+    async fn ask(&mut self, decided: &[Decided]) {
+        let mut due = Vec::new();
+        for Decided { candidate, plan, .. } in decided {
+            if let Some(fleet) = self.fleets.get_mut(&candidate.uid)
+                && fleet.may_ask(plan.replicas, candidate.replicas)
+            {
+                due.push((candidate, *plan));
+            }
+        }
+        if due.is_empty() {
+            return;
+        }
+        let (context, broker) = (self.context, &self.broker);
+        let asks = due.into_iter().map(|(candidate, plan)| {
+            async move {
+                (
+                    candidate,
+                    plan,
+                    fleet::ask(context, broker, &candidate.name, candidate.replicas, plan).await,
+                )
+            }
+            .boxed()
+        });
+        let asks: Vec<_> = asks.collect();
+        let mut asks = stream::iter(asks).buffer_unordered(ASKS_AT_ONCE);
+        while let Some((candidate, plan, asked)) = asks.next().await {
+            let Some(fleet) = self.fleets.get_mut(&candidate.uid) else { continue };
+            match asked {
+                Ok(servers) => fleet.asked(plan.replicas, candidate.replicas, servers),
+                Err(why) => tracing::debug!(queue = %candidate.name, "a fleet was not scaled: {why}"),
+            }
+        }
+    }
+
+    /// Learns from the first signs of new workers how long one takes to be there.
+    async fn hear_of_starts(&mut self) -> Result<(), BrokerError> {
+        if !self.fleets.values_mut().any(Fleet::awaits_a_start) {
+            return Ok(());
+        }
+        let servers = self.broker.servers().await?;
+        self.fleets.values_mut().for_each(|fleet| fleet.hear(&servers));
+        Ok(())
+    }
+}
