@@ -9,5 +9,6 @@ mod bounds;
 mod field;
 mod fleets;
 mod outages;
+mod retired;
 mod slice;
 mod wrong;
