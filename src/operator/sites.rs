@@ -164,6 +164,17 @@ fn kept(context: &Context, queue: &TaskQueue) -> Vec<(crate::task::QueueName, Ar
     plan.redis_names().map(|name| (name.clone(), limits)).collect()
 }
 
+/// The Redis of a TaskQueue, or the last one it had; looked for now where that has not been done yet.
+///
+/// # Errors
+/// Why it has none.
+pub(super) async fn find_now(context: &Context, queue: &TaskQueue) -> Result<Arc<Site>, Refusal> {
+    match context.sites.last_of(&queue.uid().unwrap_or_default()) {
+        Ok(site) => Ok(site),
+        Err(_) => find(context, queue).await.1,
+    }
+}
+
 /// The Redis of a TaskQueue, and where its URL stands.
 async fn find(context: &Context, queue: &TaskQueue) -> (Option<Place>, Result<Arc<Site>, Refusal>) {
     let namespace = queue.namespace().unwrap_or_default();

@@ -6,9 +6,12 @@
 pub mod support;
 
 mod bounds;
+mod endings;
 mod field;
 mod fleets;
+mod leading;
 mod outages;
+mod quiet;
 mod retired;
 mod slice;
 mod wrong;

@@ -66,6 +66,27 @@ func asAccount(t *testing.T, account string, arguments ...string) *exec.Cmd {
 	return command
 }
 
+// operator starts one replica of the release's operator; where it logs, and what ends it before the test does.
+func (c *cluster) operator(t *testing.T) (string, func()) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(t.TempDir(), "operator.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator := asAccount(t, "cronmill", "operator", "--listen=")
+	operator.Stderr = log
+	if err := operator.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop := sync.OnceFunc(func() {
+		operator.Process.Signal(syscall.SIGTERM)
+		operator.Wait()
+		log.Close()
+	})
+	t.Cleanup(stop)
+	return log.Name(), stop
+}
+
 // hook is what the chart runs before an uninstall: its arguments. What it runs as is made as Helm would.
 func hook(t *testing.T) []string {
 	t.Helper()
@@ -119,20 +140,7 @@ func TestAnOperatorThatIsUninstalledFirstHoldsUpNoNamespace(t *testing.T) {
 		}
 		return names
 	}
-	operator := asAccount(t, "cronmill", "operator", "--listen=")
-	log, err := os.Create(filepath.Join(t.TempDir(), "operator.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	operator.Stderr = log
-	if err := operator.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stop := sync.OnceFunc(func() {
-		operator.Process.Signal(syscall.SIGTERM)
-		operator.Wait()
-	})
-	t.Cleanup(stop)
+	log, stop := here.operator(t)
 	until(t, "the operator holds both", func() string { return strings.Repeat("waits", 2-len(held())) })
 
 	arguments := hook(t)
@@ -154,7 +162,7 @@ func TestAnOperatorThatIsUninstalledFirstHoldsUpNoNamespace(t *testing.T) {
 	if _, err := queues.Patch(ctx, "delete", "application/merge-patch+json", label, v1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := os.ReadFile(log.Name()); err != nil || strings.Contains(string(text), "forbidden") {
+	if text, err := os.ReadFile(log); err != nil || strings.Contains(string(text), "forbidden") {
 		t.Errorf("the operator lacks a right: %v\n%s", err, text)
 	}
 	uninstall(t)

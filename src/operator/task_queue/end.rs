@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::{Api, ResourceExt as _};
+use kube::runtime::events::EventType;
+use kube::{Api, Resource as _, ResourceExt as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -26,7 +27,8 @@ use crate::causes;
 use crate::crd::{DeletionPolicy, TaskQueue};
 use crate::operator::conditions::Refusal;
 use crate::operator::context::{Context, ObjectName};
-use crate::operator::finalizer;
+use crate::operator::site::Site;
+use crate::operator::{finalizer, sites};
 use crate::scheduler::Scheduler;
 use crate::task::QueueName;
 
@@ -89,20 +91,9 @@ pub(super) async fn finish(context: &Context, queue: &TaskQueue) -> Result<Actio
     };
     let waits = match ended {
         Ok(None) => None,
-        Ok(Some(waits)) if is_late && queue.spec.deletion_policy == DeletionPolicy::Delete => {
-            leave(context, queue).await?;
-            tracing::info!(queue = %name, "TaskQueue {name} goes now, its queues later: {waits}");
-            None
-        }
-        Ok(Some(waits)) => Some(waits),
-        Err(refusal) if is_late => {
-            if queue.spec.deletion_policy == DeletionPolicy::Delete {
-                leave(context, queue).await?;
-            }
-            tracing::warn!(queue = %name, "TaskQueue {name} goes without waiting any longer: {}", refusal.message);
-            None
-        }
-        Err(refusal) => Some(refusal.message),
+        Ok(Some(waits)) if queue.spec.deletion_policy == DeletionPolicy::Drain => Some(waits),
+        Ok(Some(waits)) => leave_if(is_late, context, queue, waits).await?,
+        Err(refusal) => leave_if(is_late, context, queue, refusal.message).await?,
     };
     if let Some(waits) = waits {
         status::write_ending(context, queue, &waits).await?;
@@ -142,7 +133,7 @@ async fn drain(context: &Context, queue: &TaskQueue) -> Result<Option<String>, R
     let Some(tenure) = context.leadership.tenure() else {
         return Ok(Some("another replica has begun to lead".to_owned()));
     };
-    let (plan, site) = (context.plan(queue)?, context.sites.last_of(&queue.uid().unwrap_or_default())?);
+    let (plan, site) = (context.plan(queue)?, sites::find_now(context, queue).await?);
     let parts = site.parts()?;
     // Its workers go on only while it holds its queues.
     claim::claim(context, &tenure, queue, &plan, &site).await?;
@@ -158,7 +149,7 @@ async fn drain(context: &Context, queue: &TaskQueue) -> Result<Option<String>, R
 async fn delete(context: &Context, queue: &TaskQueue) -> Result<Option<String>, Refusal> {
     // Workers that are gone take no more tasks.
     apply::remove(context, queue).await?;
-    let (plan, site) = (context.plan(queue)?, context.sites.last_of(&queue.uid().unwrap_or_default())?);
+    let (plan, site) = (context.plan(queue)?, sites::find_now(context, queue).await?);
     let parts = site.parts()?;
     let queues: Vec<_> = plan.redis_names().cloned().collect();
     remove(&parts.broker, &parts.scheduler, &context.cluster, &queues).await
@@ -202,17 +193,56 @@ pub(in crate::operator) async fn farewell(context: &Context, uid: &str, name: &O
     context.fleets.forget(uid);
 }
 
+/// Lets an object go that has waited long enough, and answers what it still waits for. What Delete has not done is left
+/// to [`finish_what_was_left`], or told where nobody can do it any more.
+async fn leave_if(
+    is_late: bool,
+    context: &Context,
+    queue: &TaskQueue,
+    waits: String,
+) -> Result<Option<String>, Box<kube::Error>> {
+    if !is_late {
+        return Ok(Some(waits));
+    }
+    let name = ObjectName::of(queue);
+    if queue.spec.deletion_policy == DeletionPolicy::Drain {
+        tracing::warn!(queue = %name, "TaskQueue {name} goes without waiting any longer: {waits}");
+        return Ok(None);
+    }
+    // What makes no sense never stood anywhere.
+    let Ok(plan) = context.plan(queue) else { return Ok(None) };
+    let queues: Vec<_> = plan.redis_names().map(ToString::to_string).collect();
+    match sites::find_now(context, queue).await {
+        Ok(site) => {
+            leave(context, &queue.uid().unwrap_or_default(), &site, queues).await?;
+            tracing::info!(queue = %name, "TaskQueue {name} goes now, its queues later: {waits}");
+        }
+        // The API server may only be slow.
+        Err(refusal) if !refusal.needs_edit => return Ok(Some(refusal.message)),
+        Err(refusal) => {
+            let note = format!(
+                "the queues {} stay in Redis, which cannot be found: {}",
+                queues.join(", "),
+                refusal.message
+            );
+            tracing::warn!(queue = %name, "TaskQueue {name} goes without its queues: {note}");
+            let object = queue.object_ref(&());
+            context.events.tell(&object, EventType::Warning, "QueuesLeft", "Delete", &note).await;
+        }
+    }
+    Ok(None)
+}
+
 /// Leaves what is not finished to [`finish_what_was_left`].
-async fn leave(context: &Context, queue: &TaskQueue) -> Result<(), Box<kube::Error>> {
-    let uid = queue.uid().unwrap_or_default();
-    let (Ok(plan), Ok(site)) = (context.plan(queue), context.sites.last_of(&uid)) else {
-        // Without a Redis that it could use, nothing of it stands anywhere.
-        return Ok(());
-    };
-    let queues = plan.redis_names().map(ToString::to_string).collect();
+async fn leave(
+    context: &Context,
+    uid: &str,
+    site: &Site,
+    queues: Vec<String>,
+) -> Result<(), Box<kube::Error>> {
     let left = Left { url: site.url.expose_secret().to_owned(), queues };
     let text = serde_json::to_vec(&left).unwrap_or_default();
-    put_left(context, &uid, Some(STANDARD.encode(text)).into()).await
+    put_left(context, uid, Some(STANDARD.encode(text)).into()).await
 }
 
 /// Notes something left, or that it is done.
