@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
@@ -52,7 +53,7 @@ pub(super) struct Groups {
     endings: mpsc::Sender<Ending>,
     running: TaskTracker,
     /// How often in a row it failed, by queue and group.
-    failures: Mutex<HashMap<(usize, String), u32>>,
+    failures: Mutex<HashMap<(usize, Bytes), u32>>,
 }
 
 /// Where a look at one queue's groups stands.
@@ -190,7 +191,7 @@ impl Groups {
         let home = &self.shared.home;
         let set = AggregationSet {
             queue: home.queues[queue].clone(),
-            group: group.as_str().into(),
+            group: String::from_utf8_lossy(&group).as_ref().into(),
             tasks: tasks.into(),
         };
         let outcome = match self.call(queue, &key, set.clone()).await {
@@ -200,20 +201,20 @@ impl Groups {
         match outcome {
             Outcome::Made(_) => self.forget_failures(queue, group),
             Outcome::Failed(problem) => {
-                let pause = self.note_failure(queue, group.clone());
+                let pause = self.note_failure(queue, group);
                 let (name, tasks, seconds) = (&home.queues[queue], set.tasks.len(), pause.as_secs());
-                error!(queue.name = %name, group, tasks, problem, "cannot aggregate; tried again in {seconds} s");
+                error!(queue.name = %name, group = set.group(), tasks, problem, "cannot aggregate; tried again in {seconds} s");
                 self.hold(queue, &key, pause).await;
             }
             Outcome::Lost => {
-                warn!(queue.name = %home.queues[queue], group, "an aggregation set went back to its group meanwhile");
+                warn!(queue.name = %home.queues[queue], group = set.group(), "an aggregation set went back to its group meanwhile");
             }
             Outcome::Stopped => self.hold(queue, &key, Duration::ZERO).await,
         }
         drop(place);
     }
 
-    async fn call(&self, queue: usize, key: &str, set: AggregationSet) -> Outcome {
+    async fn call(&self, queue: usize, key: &[u8], set: AggregationSet) -> Outcome {
         let called = AssertUnwindSafe(Arc::clone(&self.aggregator).call(set)).catch_unwind();
         tokio::select! {
             biased;
@@ -228,7 +229,7 @@ impl Groups {
     }
 
     /// Holds a set until it is found gone.
-    async fn keep_alive(&self, queue: usize, key: &str) {
+    async fn keep_alive(&self, queue: usize, key: &[u8]) {
         let home = &self.shared.home;
         let mut outage = Outage::new("hold an aggregation set");
         let mut pause = LIFE / 3;
@@ -246,7 +247,7 @@ impl Groups {
     }
 
     /// Puts what was made in the place of its set.
-    async fn finish(&self, queue: usize, key: &str, set: &AggregationSet, task: Task) -> Outcome {
+    async fn finish(&self, queue: usize, key: &Bytes, set: &AggregationSet, task: Task) -> Outcome {
         let home = &self.shared.home;
         let Some(forced) = task.clone().forced_into(&home.queues[queue]) else {
             let problem = "the new task names another queue; it goes to the queue of its group, name none";
@@ -256,7 +257,7 @@ impl Groups {
             Ok(new) => new,
             Err(error) => return Outcome::Failed(on_one_line(&error)),
         };
-        let finish = SetFinish::new(key.to_owned(), &set.tasks, new);
+        let finish = SetFinish::new(key.clone(), &set.tasks, new);
         let ended = Ending::send(&self.endings, queue, finish);
         let verdict = tokio::select! {
             verdict = ended => verdict,
@@ -274,12 +275,7 @@ impl Groups {
     }
 
     /// Archives what nobody can read; `false` when Redis did not take it: the set must not end with it inside.
-    async fn quarantine(
-        &self,
-        queue: usize,
-        key: &str,
-        unreadable: Vec<(bytes::Bytes, bytes::Bytes, String)>,
-    ) -> bool {
+    async fn quarantine(&self, queue: usize, key: &[u8], unreadable: Vec<(Bytes, Bytes, String)>) -> bool {
         let home = &self.shared.home;
         for (raw_id, raw, reason) in unreadable {
             let id = String::from_utf8_lossy(&raw_id);
@@ -299,14 +295,14 @@ impl Groups {
     }
 
     /// Says when the set goes back; without an answer it goes back when its life is over.
-    async fn hold(&self, queue: usize, key: &str, life: Duration) {
+    async fn hold(&self, queue: usize, key: &[u8], life: Duration) {
         let home = &self.shared.home;
         if let Err(error) = home.broker.hold_set(&home.queues[queue], key, life).await {
             debug!(reason = error.reason(), "an aggregation set goes back later than it could: {error}");
         }
     }
 
-    fn note_failure(&self, queue: usize, group: String) -> Duration {
+    fn note_failure(&self, queue: usize, group: Bytes) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= FAILING_GROUPS_MAX {
             failures.clear();
@@ -316,7 +312,7 @@ impl Groups {
         (FAILED_PAUSE_MIN * 2u32.pow((*times - 1).min(7))).min(FAILED_PAUSE_MAX)
     }
 
-    fn forget_failures(&self, queue: usize, group: String) {
+    fn forget_failures(&self, queue: usize, group: Bytes) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&(queue, group));
     }
 }
