@@ -39,7 +39,7 @@ pub(super) async fn write(
         body["queue"] = queue.into();
     }
     apply::<CronTask>(context, &ObjectName::of(task), MANAGER, body).await?;
-    context.events.transition(&task.object_ref(&()), &status.conditions, &after).await;
+    context.events.transition(&task.object_ref(&()), &status.conditions, &after);
     Ok(())
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn write(
     }
     let body = json!({ "observedGeneration": generation, "conditions": after });
     apply::<TaskQueue>(context, &ObjectName::of(queue), MANAGER, body).await?;
-    context.events.transition(&queue.object_ref(&()), &status.conditions, &after).await;
+    context.events.transition(&queue.object_ref(&()), &status.conditions, &after);
     Ok(())
 }
 
