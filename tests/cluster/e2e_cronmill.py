@@ -6,6 +6,7 @@ import subprocess
 import unittest
 
 import bed
+import build
 import ending
 import namespaces
 from bed import Bed, Kubectl, cluster, until
@@ -25,7 +26,7 @@ def suspend(value):
 
 
 class Cronmill(Bed):
-    """One node for all tests here, each of which finds the samples in force and the fleets at zero."""
+    """One node for all tests here, each of which finds the samples in force."""
 
     @classmethod
     def setUpClass(cls):
@@ -130,6 +131,35 @@ class Cronmill(Bed):
             header = self.kubectl("get", kind).splitlines()[0].split()
             shown = [line.split() for line in readme.splitlines() if line.startswith("NAME ")]
             self.assertIn(header, shown, kind)
+
+    def test_uninstalled_before_its_objects_it_holds_none_of_them_up(self):
+        """The last one, by its name: the others need what it takes away."""
+        self.kubectl("create", "namespace", "leaving")
+        url = base64.b64decode(self.secret["url"]).decode()
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "redis"}, "stringData": {"url": url}}
+        queue = {
+            "apiVersion": "cronmill.dev/v1alpha1",
+            "kind": "TaskQueue",
+            "metadata": {"name": "leaving"},
+            "spec": {
+                "redis": {"secretRef": {"name": "redis"}},
+                "queues": [{"name": "default", "redisName": "leaving"}],
+                "deletionPolicy": "Delete",
+            },
+        }
+        for thing in (secret, queue):
+            thing["metadata"]["namespace"] = "leaving"
+        self.kubectl.apply(secret, queue)
+        there = lambda: self.kubectl.get("taskqueue", "leaving", "-n", "leaving")
+        until("it has its finalizer", lambda: there()["metadata"].get("finalizers"))
+        helm = (build.folder_of("helm") / "helm", f"--kubeconfig={State(self.at).kubeconfig}", f"--namespace={NAMESPACE}")
+        done = subprocess.run((*helm, "uninstall", "cronmill", "--wait"), capture_output=True, text=True, timeout=240)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("finalizers", there()["metadata"])
+        for kind in ("deployments", "leases", "roles", "rolebindings", "jobs", "serviceaccounts"):
+            left = [one["metadata"]["name"] for one in self.kubectl.list(kind, "-n", NAMESPACE)]
+            self.assertEqual([name for name in left if "cronmill" in name], [], kind)
+        self.kubectl("delete", "namespace", "leaving", "--timeout=30s")
 
 
 def managed(thing):
