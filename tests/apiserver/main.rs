@@ -10,5 +10,6 @@ mod field;
 mod figures;
 mod fleets;
 mod outages;
+mod retired;
 mod slice;
 mod wrong;

@@ -65,3 +65,25 @@ a table, and a test compares the two.
   resourceNames: [cronmill-unfinished]
   verbs: [get, patch]
 {{- end -}}
+{{/*
+What the Job before an uninstall may do in the namespaces that the operator watches, and in the operator's own. Where
+the chart makes no roles or no account it runs as the operator, which may do all of that too.
+*/}}
+{{- define "cronmill.retireRules" -}}
+# Finds the TaskQueues that the operator holds, a page at a time, and looks again at one that changed meanwhile.
+- apiGroups: [cronmill.dev]
+  resources: [taskqueues]
+  verbs: [get, list]
+# Takes the finalizer off.
+- apiGroups: [cronmill.dev]
+  resources: [taskqueues]
+  verbs: [patch]
+{{- end -}}
+
+{{- define "cronmill.retireOwnRules" -}}
+# Takes the Lease, so that no replica puts the finalizer on again.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [cronmill-operator]
+  verbs: [get, update]
+{{- end -}}

@@ -23,16 +23,13 @@ use tokio::time::{sleep, timeout};
 use super::{apply, claim, status};
 use crate::broker::{Broker, Endpoint, Owner, QueueRemoval};
 use crate::causes;
-use crate::crd::{DeletionPolicy, GROUP, TaskQueue, VERSION};
+use crate::crd::{DeletionPolicy, TaskQueue};
 use crate::operator::conditions::Refusal;
-use crate::operator::context::{Context, ObjectName, Seen};
+use crate::operator::context::{Context, ObjectName};
+use crate::operator::finalizer;
 use crate::scheduler::Scheduler;
 use crate::task::QueueName;
 
-/// Keeps the object until its policy is carried out.
-const FINALIZER: &str = "cronmill.dev/queues";
-/// Field manager of the finalizer, and of nothing else.
-const FINISHER: &str = "cronmill-finalizer";
 /// How long an object waits for its end, when that is held up.
 const WORK_LIMIT: Duration = Duration::from_secs(12);
 /// The same in a namespace that is being deleted: the controller that deletes it looks again only after many seconds.
@@ -57,39 +54,17 @@ struct Left {
 
 /// Whether a TaskQueue is at its end, and its workers go on for it.
 pub(super) fn is_draining(queue: &TaskQueue) -> bool {
-    queue.spec.deletion_policy == DeletionPolicy::Drain && has_finalizer(queue)
-}
-
-fn has_finalizer(queue: &TaskQueue) -> bool {
-    queue.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+    queue.spec.deletion_policy == DeletionPolicy::Drain && finalizer::is_on(queue)
 }
 
 /// Sees to it that the object does not go before its policy is carried out, and is not held where nothing is to be
 /// done.
 pub(super) async fn hold(context: &Context, queue: &TaskQueue) -> Result<(), Box<kube::Error>> {
     let is_needed = queue.spec.deletion_policy != DeletionPolicy::Retain;
-    match is_needed == has_finalizer(queue) {
-        true => Ok(()),
-        false => set_finalizer(context, queue, is_needed).await,
-    }
-}
-
-async fn set_finalizer(context: &Context, queue: &TaskQueue, is_held: bool) -> Result<(), Box<kube::Error>> {
-    let name = ObjectName::of(queue);
-    let mut body = json!({
-        "apiVersion": format!("{GROUP}/{VERSION}"),
-        "kind": "TaskQueue",
-        // Of this object and of no later one of the same name.
-        "metadata": { "name": name.name, "namespace": name.namespace, "uid": queue.uid() },
-    });
-    if is_held {
-        body["metadata"]["finalizers"] = json!([FINALIZER]);
-    }
-    let api = context.api::<Seen<TaskQueue>>(&name.namespace);
-    match api.patch(&name.name, &PatchParams::apply(FINISHER).force(), &Patch::Apply(&body)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
-        Err(error) => Err(Box::new(error)),
+    match (is_needed, finalizer::is_on(queue)) {
+        (true, false) => finalizer::put_on(&context.client, queue).await,
+        (false, true) => finalizer::take_off(&context.client, queue).await,
+        _ => Ok(()),
     }
 }
 
@@ -98,7 +73,7 @@ pub(super) async fn finish(context: &Context, queue: &TaskQueue) -> Result<Actio
     let name = ObjectName::of(queue);
     // Their schedules are taken out of force.
     context.wake_tasks_of(&name);
-    if !has_finalizer(queue) {
+    if !finalizer::is_on(queue) {
         return Ok(Action::await_change());
     }
     let is_terminating = is_terminating(context, &name.namespace).await;
@@ -134,7 +109,7 @@ pub(super) async fn finish(context: &Context, queue: &TaskQueue) -> Result<Actio
         return Ok(Action::requeue(AGAIN));
     }
     farewell(context, &queue.uid().unwrap_or_default(), &name).await;
-    set_finalizer(context, queue, false).await?;
+    finalizer::take_off(&context.client, queue).await?;
     Ok(Action::await_change())
 }
 
