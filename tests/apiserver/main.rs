@@ -7,6 +7,7 @@ pub mod support;
 
 mod bounds;
 mod field;
+mod figures;
 mod fleets;
 mod outages;
 mod slice;
