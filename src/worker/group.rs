@@ -20,6 +20,7 @@ use tracing::{debug, error, warn};
 use super::aggregate::{AggregationSet, AnyAggregator};
 use super::error::panic_text;
 use super::group_finish::Ending;
+use super::places::{Batch, take_places};
 use super::shared::Shared;
 use crate::broker::{BrokerError, Duty, GroupLimits, Outage, SetFinish, SetFinished, SetKey, TakenSet, Turn};
 use crate::causes::on_one_line;
@@ -123,17 +124,9 @@ impl Groups {
 
     /// Room for at least one set; `None` when there was none for a while.
     async fn take_room(&self) -> Option<OwnedSemaphorePermit> {
-        let acquire = |sets| Arc::clone(&self.room).acquire_many_owned(sets);
-        let many = timeout(BATCH_WAIT, acquire(SETS_PER_LOOK as u32 / 2)).await;
-        let mut room = match many {
-            Ok(many) => many.ok()?,
-            Err(_late) => timeout(ROOM_WAIT, acquire(1)).await.ok()?.ok()?,
-        };
-        let more = self.room.available_permits().min(SETS_PER_LOOK.saturating_sub(room.num_permits()));
-        if let Ok(more) = Arc::clone(&self.room).try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
-            room.merge(more);
-        }
-        Some(room)
+        let batch = Batch { places: SETS_PER_LOOK as u32 / 2, wait: BATCH_WAIT };
+        let one = async { timeout(ROOM_WAIT, Arc::clone(&self.room).acquire_owned()).await.ok()?.ok() };
+        take_places(&self.room, Some(batch), SETS_PER_LOOK, one).await
     }
 
     /// Has sets read and aggregated, or gives them back when the worker stops.
