@@ -95,7 +95,7 @@ impl Sites {
 fn key_of(url: &SecretString) -> SiteKey {
     // Of few possible URLs a plain hash would tell which it is; this one is never shown whole.
     let hash = Sha256::digest(url.expose_secret().as_bytes());
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 /// Follows the TaskQueues until it is dropped: finds each one's Redis, starts and ends what is needed there.

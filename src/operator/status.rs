@@ -45,7 +45,7 @@ where
         body.extend(more);
     }
     apply::<K>(context, &ObjectName::of(object), MANAGER, body).await?;
-    context.events.transition(&object.object_ref(&()), before.conditions, &after).await;
+    context.events.transition(&object.object_ref(&()), before.conditions, &after);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ pub mod support;
 mod bounds;
 mod endings;
 mod field;
+mod figures;
 mod fleets;
 mod leading;
 mod outages;

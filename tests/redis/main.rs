@@ -12,6 +12,7 @@ mod expiring;
 mod field;
 mod groups;
 mod mirror;
+mod odd_groups;
 mod odd_ids;
 mod removal;
 mod schedule;

@@ -39,7 +39,7 @@ a table, and a test compares the two.
 # Tells people what happened to an object, once per transition.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 # Asks which cluster this is (the uid of kube-system), and whether a namespace is about to go: nothing is drained there.
 - apiGroups: [""]
   resources: [namespaces]

@@ -227,7 +227,7 @@ async fn leave_if(
             );
             tracing::warn!(queue = %name, "TaskQueue {name} goes without its queues: {note}");
             let object = queue.object_ref(&());
-            context.events.tell(&object, EventType::Warning, "QueuesLeft", "Delete", &note).await;
+            context.events.tell(&object, EventType::Warning, "QueuesLeft", "Delete", &note);
         }
     }
     Ok(None)
