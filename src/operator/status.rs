@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::MANAGER;
-use super::conditions::{Refusal, Wanted, conditions, verdict};
+use super::conditions::{Refusal, Wanted, are_written, conditions, verdict};
 use super::context::{Context, ObjectName, Seen};
 
 /// From which try in a row on it is told that something passes by itself: most of it has passed by then.
@@ -37,7 +37,7 @@ where
 {
     let generation = object.meta().generation;
     let after = conditions(before.conditions, wanted, generation, Timestamp::now());
-    if after == before.conditions && before.observed_generation == generation && !is_news {
+    if are_written(before.conditions, &after) && before.observed_generation == generation && !is_news {
         return Ok(());
     }
     let mut body = json!({ "observedGeneration": generation, "conditions": after });
