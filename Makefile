@@ -9,7 +9,6 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: ## The main job on real input, local and without root (DEMO=kill kills a worker while it works)
-	cargo build --locked --release --bin cronmill --bin cronmill-worker
 	@deploy/demo/run
 
 image: ## The container image as target/cronmill-image.tar, without a container engine

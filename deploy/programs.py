@@ -1,8 +1,13 @@
 """Builds cronmill and cronmill-worker for release, each one static file, and prints the folder they are in."""
 
+import contextlib
+import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -10,13 +15,73 @@ NAMES = ("cronmill", "cronmill-worker")
 # What a command of Cargo takes to share this build.
 RELEASE = ("--locked", "--release", "--config", str(ROOT / "deploy/release.toml"))
 
+# How many builds the cache keeps, 60 MB each.
+KEPT = 4
+
 
 class NotBuilt(Exception):
     """The build failed; Cargo has said why."""
 
 
 def built():
-    """The folder of the programs, after they were built."""
+    """The folder of the programs, which are built when the cache has none from these very files."""
+    place = cache() / key()
+    if not used(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        target = compiled()
+        # Another build may put the same programs there at the same time: either's are right.
+        unfinished = Path(tempfile.mkdtemp(suffix=".unfinished", dir=place.parent))
+        try:
+            for name in NAMES:
+                shutil.copy2(target / name, unfinished)
+            unfinished.chmod(0o755)
+            with contextlib.suppress(OSError):
+                unfinished.rename(place)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        remove_old(place.parent)
+        if not used(place):
+            raise NotBuilt(f"cannot put the programs into {place}: is there room, may it be written?")
+    return place
+
+
+def cache():
+    """Where built programs are kept outside the clone, so that a fresh clone has them at once."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cronmill" / "programs"
+
+
+def key():
+    """Changes with everything that goes into the programs: their sources, and the compiler."""
+    digest = hashlib.sha256()
+    version = subprocess.run(("rustc", "-vV"), cwd=ROOT, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    digest.update(version.stdout)
+    digest.update(os.environ.get("RUSTFLAGS", "").encode())
+    sources = sorted(path for path in (ROOT / "src").rglob("*") if path.is_file())
+    for path in (ROOT / "Cargo.toml", ROOT / "Cargo.lock", ROOT / "deploy/release.toml", *sources):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(ROOT)} {len(content)} ".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def used(place):
+    """Whether the folder is there; if so, notes that somebody asked for it."""
+    try:
+        os.utime(place)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def remove_old(folder):
+    """Leaves the programs that were asked for last."""
+    kept = sorted(folder.iterdir(), key=lambda place: place.stat().st_mtime, reverse=True)
+    for place in kept[KEPT:]:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def compiled():
+    """The folder that Cargo has put the programs into."""
     bins = [word for name in NAMES for word in ("--bin", name)]
     command = ("cargo", "build", *RELEASE, *bins, "--message-format=json-render-diagnostics")
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)

@@ -61,21 +61,21 @@ pub struct Looked {
     pub sets: Vec<SetKey>,
 }
 
-/// Names an aggregation set.
+/// Names an aggregation set. Names of groups are whatever a producer wrote, so neither need be text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetKey {
     /// The group it was.
-    pub group: String,
+    pub group: Bytes,
     /// Where it stands.
-    pub key: String,
+    pub key: Bytes,
 }
 
 /// An aggregation set and its tasks, by the second in which they joined. `Debug` does not show payloads.
 pub struct TakenSet {
-    /// The group it was.
-    pub group: String,
+    /// The group it was; need be no text.
+    pub group: Bytes,
     /// Names the set in further calls.
-    pub key: String,
+    pub key: Bytes,
     /// Its tasks.
     pub tasks: Vec<Message>,
     /// Tasks nobody can read: id, which need be no text, bytes, and why.
@@ -101,7 +101,7 @@ impl TakenSet {
 
 impl std::fmt::Debug for TakenSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TakenSet({} tasks of group {:?}, {})", self.tasks.len(), self.group, self.key)
+        write!(f, "TakenSet({} tasks of group {:?}, {:?})", self.tasks.len(), self.group, self.key)
     }
 }
 
@@ -109,7 +109,7 @@ impl std::fmt::Debug for TakenSet {
 #[derive(Debug)]
 pub struct SetFinish {
     /// The set.
-    pub key: String,
+    pub key: Bytes,
     /// Ids of all its tasks.
     pub ids: Vec<String>,
     /// Its unique tasks: id, and the key of the lock.
@@ -121,7 +121,7 @@ pub struct SetFinish {
 impl SetFinish {
     /// Ends a set with the task that came of it.
     #[must_use]
-    pub fn new(key: String, tasks: &[Message], task: NewTask) -> Self {
+    pub fn new(key: Bytes, tasks: &[Message], task: NewTask) -> Self {
         let ids = tasks.iter().map(|task| task.id.clone()).collect();
         let unique = tasks.iter().filter(|task| !task.unique_key.is_empty());
         let locks = unique.map(|task| (task.id.clone(), task.unique_key.clone())).collect();
@@ -143,7 +143,7 @@ pub enum SetFinished {
 /// A group as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupSummary {
-    /// Its name.
+    /// Its name; what is no text in it is replaced, so such a group cannot be named in a call.
     pub name: String,
     /// Tasks that wait in it.
     pub tasks: u64,
@@ -184,7 +184,7 @@ impl Broker {
         let next_ripe = reply.maybe_int()?.map(from_s);
         let mut sets = Vec::new();
         while !reply.is_empty() {
-            sets.push(SetKey { group: reply.text()?, key: reply.text()? });
+            sets.push(SetKey { group: reply.bytes()?, key: reply.bytes()? });
         }
         Ok(Looked { cursor, next_ripe, sets })
     }
@@ -205,7 +205,7 @@ impl Broker {
         let keys = QueueKeys::new(queue);
         let mut pipe = redis::pipe();
         for set in &taken {
-            pipe.zrange(&set.key, 0, -1);
+            pipe.zrange(set.key.as_ref(), 0, -1);
         }
         let members: Vec<Vec<Vec<u8>>> = self.pipe(DOING, queue.as_str(), &pipe).await?;
         let ids: Vec<&Vec<u8>> = members.iter().flatten().collect();
@@ -239,7 +239,8 @@ impl Broker {
         members: &[Vec<Vec<u8>>],
         raws: &[Option<Vec<u8>>],
     ) -> Result<(), BrokerError> {
-        let places = sets.iter().zip(members).flat_map(|(set, ids)| ids.iter().map(move |id| (&set.key, id)));
+        let places =
+            sets.iter().zip(members).flat_map(|(set, ids)| ids.iter().map(move |id| (set.key.as_ref(), id)));
         let vanished: Vec<_> = places.zip(raws).filter(|(_, raw)| raw.is_none()).collect();
         if vanished.is_empty() {
             return Ok(());
@@ -299,7 +300,7 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError::Command`]; safe to repeat.
-    pub async fn hold_set(&self, queue: &QueueName, set: &str, life: Duration) -> Result<bool, BrokerError> {
+    pub async fn hold_set(&self, queue: &QueueName, set: &[u8], life: Duration) -> Result<bool, BrokerError> {
         let mut call = script::HOLD_SETS.key(QueueKeys::new(queue).aggregation_sets());
         call.arg(if life.is_zero() { 0 } else { seconds(life) }).arg(set);
         let held: Vec<u8> = self.run("hold an aggregation set", queue.as_str(), &call).await?;
@@ -314,7 +315,7 @@ impl Broker {
     pub async fn quarantine_member(
         &self,
         queue: &QueueName,
-        set: &str,
+        set: &[u8],
         id: &[u8],
         raw: Bytes,
         reason: &str,

@@ -35,8 +35,8 @@ Examples:
   cronmill dev -f manifests -o json | jq -c 'select(.event == \"tick\")'
 
 Workers see the variables of this program's environment too. update-user-earn works on a database of yours:
-  cronmill shop-data --file shop.db
-  CRONMILL_DATABASE=shop.db cronmill dev -f deploy/samples";
+  cronmill shop-data --file shop/orders.db
+  cronmill dev -f deploy/samples";
 
 /// Run manifests on this machine: fire their schedules, run their workers as processes.
 ///

@@ -1,10 +1,13 @@
 //! `cronmill operator`: objects of a cluster in force.
 
+mod retire;
+
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Error;
-use clap::Args;
+use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +31,10 @@ const END_LIMIT: Duration = Duration::from_secs(20);
 ///
 /// Exit codes: 0 ended as asked, 2 a flag or URL is wrong or there is no cluster, 3 failure.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct OperatorArgs {
+    #[command(subcommand)]
+    command: Option<OperatorCommand>,
     /// Look after the objects of this namespace only; may be given several times. [default: all namespaces]
     #[arg(
         long = "watch-namespace",
@@ -117,12 +123,20 @@ pub struct OperatorArgs {
     log: LogArgs,
 }
 
+#[derive(Subcommand, Debug)]
+enum OperatorCommand {
+    Retire(retire::RetireArgs),
+}
+
 impl OperatorArgs {
     /// Runs until it is told to stop.
     ///
     /// # Errors
     /// [`Failure::Usage`] when a flag is wrong or nothing says where the cluster is, [`Failure::Failed`] otherwise.
     pub fn run(self) -> Result<(), Failure> {
+        if let Some(OperatorCommand::Retire(args)) = self.command {
+            return args.run();
+        }
         self.log.init()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|error| Failure::failed(error).context("start the runtime"))?;
@@ -170,10 +184,6 @@ impl OperatorArgs {
     }
 
     fn options(self, metrics: Metrics) -> Options {
-        // An empty value is how a shell or a chart leaves one out.
-        let given = |text: String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-        let list = |texts: Vec<String>| texts.into_iter().filter_map(given).collect();
-        let pod = |name: &str| std::env::var(name).ok().and_then(given);
         Options {
             watch_namespaces: list(self.watch_namespaces),
             worker_image: given(self.worker_image),
@@ -187,6 +197,20 @@ impl OperatorArgs {
             metrics,
         }
     }
+}
+
+/// A value; an empty one is how a shell or a chart leaves it out.
+fn given(text: String) -> Option<String> {
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+fn list(texts: Vec<String>) -> BTreeSet<String> {
+    texts.into_iter().filter_map(given).collect()
+}
+
+/// What a pod is told of itself.
+fn pod(name: &str) -> Option<String> {
+    std::env::var(name).ok().and_then(given)
 }
 
 /// A name that no other replica has.

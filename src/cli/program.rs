@@ -102,7 +102,7 @@ impl Command {
 }
 
 /// Runs a command that asks and ends: one thread is enough for it.
-fn once(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+pub(super) fn once(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("start the runtime"))?;
     runtime.block_on(command)

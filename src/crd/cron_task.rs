@@ -305,7 +305,7 @@ pub struct ConfigMapKey {
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = schema::never_null)]
 pub struct CronTaskStatus {
-    /// The generation of the spec that the conditions are about.
+    /// The generation of the spec that the conditions are about; -1 until the operator has seen the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Ready: the spec is accepted and in force, whatever became of the last run. Reconciling: it is being put into

@@ -23,26 +23,31 @@ pub use task_queue::{
     TaskQueueSpec, TaskQueueStatus, Workers, WorkersStatus,
 };
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::core::CustomResourceExt as _;
+use serde_json::json;
 
 /// API group of both kinds.
 pub const GROUP: &str = "cronmill.dev";
 /// The one version of both kinds.
 pub const VERSION: &str = "v1alpha1";
+/// The observed generation of an object that no operator has seen yet.
+const UNSEEN: i64 = -1;
 
 /// The definitions of both kinds, as a cluster needs them.
 #[must_use]
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    [CronTask::crd(), TaskQueue::crd()].map(with_plain_status).into()
+    [CronTask::crd(), TaskQueue::crd()].map(with_status_from_the_start).into()
 }
 
-/// An absent status is absent, as any other field, and never `null`.
-fn with_plain_status(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+/// A status is never `null`, and never absent either: until an operator has seen an object, its status is about no
+/// generation of it. Without that, tools in the manner of kstatus take a new object for one that is as it should be.
+fn with_status_from_the_start(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
     let schemas = definition.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
     for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
         if let Some(status) = schema.properties.as_mut().and_then(|fields| fields.get_mut("status")) {
             status.nullable = None;
+            status.default = Some(JSON(json!({ "observedGeneration": UNSEEN })));
         }
     }
     definition

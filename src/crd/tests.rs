@@ -54,6 +54,16 @@ fn kinds_have_the_names_people_type() {
 }
 
 #[test]
+fn an_object_that_nobody_has_seen_has_a_status_about_none_of_its_generations() {
+    for definition in definitions() {
+        let schema = schema_of(&definition);
+        let status = &schema["properties"]["status"];
+        assert_eq!(status["default"], json!({ "observedGeneration": -1 }));
+        assert!(status.get("required").is_none(), "its default is a whole one");
+    }
+}
+
+#[test]
 fn an_optional_field_is_never_nullable() {
     each_place(|path, place| assert_eq!(place.get("nullable"), None, "{path}"));
 }

@@ -140,6 +140,8 @@ async fn open(path: &Path) -> Result<SqliteConnection, ShopError> {
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
+        // A container has no folder for files that come and go.
+        .pragma("temp_store", "MEMORY")
         .disable_statement_logging()
         .connect()
         .await

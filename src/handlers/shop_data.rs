@@ -104,6 +104,10 @@ pub async fn generate(path: &Path, size: ShopSize) -> Result<(), ShopError> {
     if path.exists() {
         return Err(ShopError::Exists { path: path.to_owned() });
     }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| ShopError::Place { path: path.to_owned(), source })?;
+    }
     let partial = partial_name(path);
     let written = write(&partial, size).await;
     let placed = written.and_then(|()| {
@@ -130,6 +134,8 @@ async fn write(path: &Path, size: ShopSize) -> Result<(), ShopError> {
         .journal_mode(SqliteJournalMode::Off)
         .synchronous(SqliteSynchronous::Off)
         .foreign_keys(true)
+        // A container has no folder for files that come and go.
+        .pragma("temp_store", "MEMORY")
         .disable_statement_logging()
         .connect()
         .await

@@ -226,7 +226,7 @@ impl Surroundings {
         }
         let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         match &queue.program {
-            WorkerProgram::Container(container) => container.command_line(&environment),
+            WorkerProgram::Container(container) => self.found(container.command_line(&environment)),
             WorkerProgram::Bundled => CommandLine {
                 program: self.bundled_worker.to_string_lossy().into_owned(),
                 arguments: Vec::new(),
@@ -234,5 +234,13 @@ impl Surroundings {
                 folder: None,
             },
         }
+    }
+
+    /// With the bundled worker's bare name, which an image finds in its `PATH`, standing for the one beside us.
+    fn found(&self, mut line: CommandLine) -> CommandLine {
+        if self.bundled_worker.file_name().is_some_and(|name| name == line.program.as_str()) {
+            line.program = self.bundled_worker.to_string_lossy().into_owned();
+        }
+        line
     }
 }

@@ -27,6 +27,10 @@ pub(super) const SCALING: &str = "Scaling";
 /// No worker is known that cannot run.
 pub(super) const WORKERS_HEALTHY: &str = "WorkersHealthy";
 
+/// All that we write; those of other types are another program's.
+const OURS: [&str; 7] =
+    [READY, RECONCILING, STALLED, REDIS_REACHABLE, QUEUES_CLAIMED, SCALING, WORKERS_HEALTHY];
+
 /// Longest message of a condition, in characters.
 const MESSAGE_MAX: usize = 1024;
 
@@ -159,6 +163,12 @@ pub(super) fn conditions(
     written.collect()
 }
 
+/// Whether an object already carries exactly these of ours, in whatever order and beside others' own.
+pub(super) fn are_written(before: &[Condition], wanted: &[Condition]) -> bool {
+    let ours = before.iter().filter(|old| OURS.contains(&old.type_.as_str()));
+    ours.count() == wanted.len() && wanted.iter().all(|wanted| before.contains(wanted))
+}
+
 fn cut(message: &str) -> String {
     let one_line = message.replace(|c: char| c.is_control(), " ");
     match one_line.char_indices().nth(MESSAGE_MAX) {
@@ -189,6 +199,23 @@ mod tests {
         assert_eq!((second[0].last_transition_time.0, second[0].reason.as_str()), (at(10), "B"));
         let third = conditions(&second, wanted(true, "B"), Some(2), at(30));
         assert_eq!(third[0].last_transition_time.0, at(30));
+    }
+
+    #[test]
+    fn a_condition_of_another_program_is_no_news() {
+        let wanted = |kinds: &[&'static str]| {
+            let wanted = kinds.iter().map(|kind| Wanted::new(kind, true, "A", "m")).collect();
+            conditions(&[], wanted, Some(1), at(10))
+        };
+        let (ours, [theirs]) = (wanted(&[READY, SCALING]), &wanted(&["Audited"])[..]) else { panic!() };
+        let beside = [theirs.clone(), ours[1].clone(), ours[0].clone()];
+        assert!(are_written(&ours, &ours) && are_written(&beside, &ours));
+        assert!(!are_written(&beside, &ours[..1]), "one of ours is to go");
+        assert!(!are_written(&beside[..2], &ours), "one of ours is to come");
+        assert!(!are_written(
+            &ours,
+            &conditions(&[], vec![Wanted::new(READY, true, "B", "m")], Some(1), at(10))
+        ));
     }
 
     #[test]

@@ -13,6 +13,24 @@ pub enum OperatorError {
     /// The URL of the shared Redis cannot be used.
     #[error("use the shared Redis")]
     SharedRedis(#[source] crate::broker::BrokerError),
+    /// The API server refused what retiring needs.
+    #[error("{doing}; the same again goes on from here")]
+    Retire {
+        /// What was being done, and to what.
+        doing: String,
+        /// What it said.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// Retiring was stopped, or the API server is too slow.
+    #[error("retire the operator: it was stopped before all was done; the same again goes on from here")]
+    RetireLate,
+    /// Somebody else took the Lease while the operator was being retired, and may have put finalizers on.
+    #[error("retire the operator: {holder:?} took its Lease meanwhile; do it again")]
+    LeaseLost {
+        /// Who holds it.
+        holder: String,
+    },
     /// One of our own loops ended.
     #[error("{part} ended by itself; this is a bug")]
     PartEnded {
@@ -22,6 +40,10 @@ pub enum OperatorError {
 }
 
 impl OperatorError {
+    pub(super) fn retire(doing: String, source: kube::Error) -> Self {
+        Self::Retire { doing, source: Box::new(source) }
+    }
+
     /// A fixed name for logs.
     #[must_use]
     pub fn reason(&self) -> &'static str {
@@ -29,6 +51,9 @@ impl OperatorError {
             Self::Config(_) => "NoCluster",
             Self::Client(_) => "NoClient",
             Self::SharedRedis(error) => error.reason(),
+            Self::Retire { .. } => "RetireRefused",
+            Self::RetireLate => "RetireLate",
+            Self::LeaseLost { .. } => "LeaseLost",
             Self::PartEnded { .. } => "PartEnded",
         }
     }
@@ -36,6 +61,9 @@ impl OperatorError {
     /// Whether the same may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::PartEnded { .. })
+        match self {
+            Self::Config(_) | Self::Client(_) | Self::SharedRedis(_) => false,
+            Self::Retire { .. } | Self::RetireLate | Self::LeaseLost { .. } | Self::PartEnded { .. } => true,
+        }
     }
 }

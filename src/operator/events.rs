@@ -1,35 +1,51 @@
 //! Events: one when what is said of an object changes, none per tick.
+//!
+//! They are written beside everything else, a few a second: ten thousand objects that are put into force at once must
+//! not cost the API server twice as much. What does not fit is lost, first of what went well; the conditions stay.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, ObjectMeta};
+use kube::api::PostParams;
+use kube::runtime::events::EventType;
+use kube::{Api, Client};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::conditions::READY;
+use crate::causes;
 
 /// Longest note an API server takes, in bytes.
 const NOTE_MAX: usize = 1000;
+/// Longest part of an object's name in the name of an event, in bytes.
+const NAME_MAX: usize = 220;
+/// Events that wait at most.
+const WAITING_MAX: usize = 1024;
+/// Of them, those that say that all is well.
+const GOOD_NEWS_MAX: usize = 512;
+/// Between two events.
+const PAUSE: Duration = Duration::from_millis(40);
 
-/// Who writes events.
+/// Who tells of events.
 #[derive(Clone)]
 pub(super) struct Events {
-    recorder: Recorder,
+    waiting: Sender<Event>,
+    instance: String,
 }
 
 impl Events {
+    /// Writes until every clone of it is gone; what waits then is lost.
     pub(super) fn new(client: Client, identity: &str) -> Self {
-        let reporter =
-            Reporter { controller: super::CONTROLLER.to_owned(), instance: Some(identity.to_owned()) };
-        Self { recorder: Recorder::new(client, reporter) }
+        let (waiting, told) = channel(WAITING_MAX);
+        tokio::spawn(write(client, told));
+        Self { waiting, instance: identity.to_owned() }
     }
 
-    /// Tells of a change of Ready, if there was one. An event that cannot be written is lost: the condition stays.
-    pub(super) async fn transition(
-        &self,
-        object: &ObjectReference,
-        before: &[Condition],
-        after: &[Condition],
-    ) {
+    /// Tells of a change of Ready, if there was one.
+    pub(super) fn transition(&self, object: &ObjectReference, before: &[Condition], after: &[Condition]) {
         let ready = |conditions: &[Condition]| conditions.iter().find(|found| found.type_ == READY).cloned();
         let Some(now) = ready(after) else { return };
         let said = |condition: &Condition| (condition.status.clone(), condition.reason.clone());
@@ -40,11 +56,11 @@ impl Events {
             "True" => (EventType::Normal, "PutIntoForce"),
             _ => (EventType::Warning, "Refuse"),
         };
-        self.tell(object, type_, &now.reason, action, &now.message).await;
+        self.tell(object, type_, &now.reason, action, &now.message);
     }
 
-    /// Tells of something else that happened to an object once.
-    pub(super) async fn tell(
+    /// Tells of something that happened to an object once.
+    pub(super) fn tell(
         &self,
         object: &ObjectReference,
         type_: EventType,
@@ -52,19 +68,59 @@ impl Events {
         action: &str,
         note: &str,
     ) {
-        let mut end = note.len().min(NOTE_MAX);
-        while !note.is_char_boundary(end) {
-            end -= 1;
-        }
-        let event = Event {
-            type_,
-            reason: reason.to_owned(),
-            note: Some(note[..end].to_owned()),
-            action: action.to_owned(),
-            secondary: None,
+        let (type_, most) = match type_ {
+            EventType::Normal => ("Normal", GOOD_NEWS_MAX),
+            EventType::Warning => ("Warning", WAITING_MAX),
         };
-        if let Err(error) = self.recorder.publish(&event, object).await {
-            tracing::debug!(%error, event.reason = reason, "an event could not be written");
+        let is_full = WAITING_MAX - self.waiting.capacity() >= most;
+        let event = self.event(object, type_, reason, action, note);
+        if is_full || self.waiting.try_send(event).is_err() {
+            tracing::debug!(event.reason = reason, "too many events wait; this one is not written");
+        }
+    }
+
+    fn event(&self, object: &ObjectReference, type_: &str, reason: &str, action: &str, note: &str) -> Event {
+        let now = Timestamp::now();
+        // As client-go names them: no two of an object are told in the same nanosecond.
+        let object_name = up_to(object.name.as_deref().unwrap_or_default(), NAME_MAX);
+        let name = format!("{object_name}.{:x}", now.as_nanosecond());
+        Event {
+            metadata: ObjectMeta {
+                name: Some(name),
+                namespace: object.namespace.clone(),
+                ..ObjectMeta::default()
+            },
+            action: Some(action.to_owned()),
+            event_time: Some(MicroTime(now)),
+            note: Some(up_to(note, NOTE_MAX).to_owned()),
+            reason: Some(reason.to_owned()),
+            regarding: Some(object.clone()),
+            reporting_controller: Some(super::CONTROLLER.to_owned()),
+            reporting_instance: Some(self.instance.clone()),
+            type_: Some(type_.to_owned()),
+            ..Event::default()
+        }
+    }
+}
+
+fn up_to(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
+
+async fn write(client: Client, mut told: Receiver<Event>) {
+    let mut pace = interval(PAUSE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while let Some(event) = told.recv().await {
+        pace.tick().await;
+        let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
+        let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+        if let Err(error) = events.create(&PostParams::default(), &event).await {
+            let reason = event.reason.unwrap_or_default();
+            tracing::debug!(
+                event.reason = reason,
+                "an event could not be written: {}",
+                causes::on_one_line(&error)
+            );
         }
     }
 }

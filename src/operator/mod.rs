@@ -4,15 +4,18 @@
 //! the leader, also reconciles: it writes entries, claims, workers and conditions, scales fleets, and refreshes what
 //! changes all the time in status. For each kind the way is the same: fetch, validate, build, apply, status.
 //!
-//! [`Operator`] is the one entry. Not here: what objects mean (`resolve`), flags, and the pages that are served.
+//! [`Operator`] is the one entry, and [`Retirement`] the end of it for good. Not here: what objects mean (`resolve`), flags, and the pages that are served.
 
+mod client;
 mod conditions;
 mod context;
 mod cron_task;
 mod error;
 mod events;
+mod finalizer;
 mod leader;
 mod refresh;
+mod retire;
 mod roster;
 mod secret;
 mod serve;
@@ -28,6 +31,7 @@ use std::collections::BTreeSet;
 use secrecy::SecretString;
 
 pub use error::OperatorError;
+pub use retire::{Freed, Retirement};
 pub use serve::Operator;
 
 use crate::telemetry::Metrics;

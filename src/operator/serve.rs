@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::client::client;
 use super::context::{Context, ObjectName, Parts};
 use super::leader::{Election, Tenure};
 use super::roster::Roster;
@@ -95,18 +96,10 @@ impl Operator {
     /// [`OperatorError::Config`] when nothing says where the API server is, [`OperatorError::Client`],
     /// [`OperatorError::SharedRedis`] for a URL that is none.
     pub async fn new(options: Options) -> Result<Self, OperatorError> {
-        // Installing twice is refused, which is fine: one provider is all TLS needs.
-        let _already = rustls::crypto::ring::default_provider().install_default();
         if let Some(url) = &options.shared_redis {
             url.expose_secret().trim().parse::<Endpoint>().map_err(OperatorError::SharedRedis)?;
         }
-        let mut config = Config::infer().await.map_err(|error| OperatorError::Config(Box::new(error)))?;
-        let agent = concat!("cronmill-operator/", env!("CARGO_PKG_VERSION"));
-        config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(agent)));
-        // Whoever fails here is tried again by its own loop, which knows how long it may take.
-        config.default_retry = false;
-        let namespace = config.default_namespace.clone();
-        let client = Client::try_from(config).map_err(|error| OperatorError::Client(Box::new(error)))?;
+        let (client, namespace) = client().await?;
         Ok(Self { client, namespace, options, state: State::default() })
     }
 

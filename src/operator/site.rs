@@ -29,7 +29,7 @@ const CONNECT_PAUSE_MAX: Duration = Duration::from_secs(3);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// What tells a Redis apart: a hash of its URL, fit for logs.
-pub(super) type SiteKey = String;
+pub(super) type SiteKey = Arc<str>;
 
 /// What happened at a site that others act on.
 #[derive(Debug, Clone)]

@@ -95,7 +95,7 @@ impl Sites {
 fn key_of(url: &SecretString) -> SiteKey {
     // Of few possible URLs a plain hash would tell which it is; this one is never shown whole.
     let hash = Sha256::digest(url.expose_secret().as_bytes());
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 /// Follows the TaskQueues until it is dropped: finds each one's Redis, starts and ends what is needed there.
@@ -162,6 +162,17 @@ fn kept(context: &Context, queue: &TaskQueue) -> Vec<(crate::task::QueueName, Ar
     let Some(plan) = claimed.then(|| context.plan(queue)).and_then(Result::ok) else { return Vec::new() };
     let limits = ArchiveLimits { tasks_max: plan.archive_tasks_max, age_max: plan.archive_age_max };
     plan.redis_names().map(|name| (name.clone(), limits)).collect()
+}
+
+/// The Redis of a TaskQueue, or the last one it had; looked for now where that has not been done yet.
+///
+/// # Errors
+/// Why it has none.
+pub(super) async fn find_now(context: &Context, queue: &TaskQueue) -> Result<Arc<Site>, Refusal> {
+    match context.sites.last_of(&queue.uid().unwrap_or_default()) {
+        Ok(site) => Ok(site),
+        Err(_) => find(context, queue).await.1,
+    }
 }
 
 /// The Redis of a TaskQueue, and where its URL stands.

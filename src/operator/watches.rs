@@ -1,14 +1,14 @@
 //! What is watched, and who looks at an object when it changes.
 
 use std::fmt::Debug;
-use std::future::ready;
+use std::future::{Future, ready};
 use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::Controller;
-use kube::runtime::controller::Config as ControllerConfig;
+use kube::runtime::controller::{Action, Config as ControllerConfig};
 use kube::runtime::reflector::{ObjectRef, store};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, Resource, ResourceExt as _};
@@ -87,40 +87,45 @@ impl Watches {
     }
 
     /// Looks at objects until the token is cancelled; what is being looked at then is finished.
-    #[expect(clippy::borrowed_box, reason = "controllers hand on what reconciling answers, which is a box")]
     pub(super) fn spawn(
         self,
         context: &Arc<Context>,
         stop: &CancellationToken,
         parts: &mut JoinSet<&'static str>,
     ) {
-        let policy = |seen: Arc<Seen<CronTask>>, error: &Box<kube::Error>, context: Arc<Context>| {
-            failed(&*seen, error);
-            cron_task::retry(&seen, &context)
-        };
-        let tasks = self.tasks.graceful_shutdown_on(stop.clone().cancelled_owned()).run(
-            cron_task::reconcile,
-            policy,
-            Arc::clone(context),
-        );
+        let tasks = look(self.tasks, context, stop, cron_task::reconcile, cron_task::retry);
+        let queues = look(self.queues, context, stop, task_queue::reconcile, task_queue::retry);
         parts.spawn(async move {
-            tasks.for_each(|_| ready(())).await;
+            tasks.await;
             "looking at CronTasks"
         });
-        let policy = |seen: Arc<Seen<TaskQueue>>, error: &Box<kube::Error>, context: Arc<Context>| {
-            failed(&*seen, error);
-            task_queue::retry(&seen, &context)
-        };
-        let queues = self.queues.graceful_shutdown_on(stop.clone().cancelled_owned()).run(
-            task_queue::reconcile,
-            policy,
-            Arc::clone(context),
-        );
         parts.spawn(async move {
-            queues.for_each(|_| ready(())).await;
+            queues.await;
             "looking at TaskQueues"
         });
     }
+}
+
+/// Looks at the objects of a kind.
+#[expect(clippy::borrowed_box, reason = "controllers hand on what reconciling answers, which is a box")]
+fn look<K, R>(
+    controller: Controller<Seen<K>>,
+    context: &Arc<Context>,
+    stop: &CancellationToken,
+    reconcile: fn(Arc<Seen<K>>, Arc<Context>) -> R,
+    retry: fn(&Seen<K>, &Context) -> Action,
+) -> impl Future<Output = ()> + Send + use<K, R>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    R: Future<Output = Result<Action, Box<kube::Error>>> + Send + 'static,
+{
+    let policy = move |seen: Arc<Seen<K>>, error: &Box<kube::Error>, context: Arc<Context>| {
+        let (kind, name) = (K::kind(&()), ObjectName::of(&*seen));
+        tracing::warn!(object = %name, "{kind} {name} cannot be written: {}; trying on", causes::on_one_line(&**error));
+        retry(&seen, &context)
+    };
+    let controller = controller.graceful_shutdown_on(stop.clone().cancelled_owned());
+    controller.run(reconcile, policy, Arc::clone(context)).for_each(|_| ready(()))
 }
 
 fn to_roster(roster: &Arc<Roster>, number: usize) -> impl Fn(&Event<Seen<CronTask>>) + Send + 'static {
@@ -137,11 +142,6 @@ fn to_farewell(
             let _ = gone.send((queue.uid().unwrap_or_default(), ObjectName::of(queue)));
         }
     }
-}
-
-fn failed<K: Resource<DynamicType = ()>>(object: &K, error: &kube::Error) {
-    let (kind, name) = (K::kind(&()), ObjectName::of(object));
-    tracing::warn!(object = %name, "{kind} {name} cannot be written: {}; trying on", causes::on_one_line(error));
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>

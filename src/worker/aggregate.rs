@@ -49,7 +49,7 @@ impl AggregationSet {
         &self.queue
     }
 
-    /// The group's name.
+    /// The group's name. Programs that are not ours may have written any bytes: what is no text in it is replaced.
     #[must_use]
     pub fn group(&self) -> &str {
         &self.group

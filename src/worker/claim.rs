@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,6 +15,7 @@ use super::attempt::Attempt;
 use super::bell::Bell;
 use super::finish::Report;
 use super::launch::Launcher;
+use super::places::{Batch, take_places};
 use super::queue_state::{POLL_MAX, QueueState};
 use super::selection::Selection;
 use super::shared::Shared;
@@ -116,26 +116,9 @@ impl Claimer {
     /// Takes free slots, at least one and at most a claim's worth; `None` when told to stop.
     async fn take_slots(&mut self, is_deep: bool) -> Option<OwnedSemaphorePermit> {
         let half = u32::try_from((self.concurrency / 2).clamp(1, CLAIM_MAX / 2)).unwrap_or(1);
-        let batch = if is_deep {
-            let batch = timeout(BATCH_WAIT, Arc::clone(&self.slots).acquire_many_owned(half)).await.ok();
-            // Attempts of the same claim end together: let those that are about to end do so first.
-            yield_now().await;
-            batch
-        } else {
-            None
-        };
-        let mut slots = match batch {
-            Some(taken) => taken.ok()?,
-            None => self.take_slot().await?,
-        };
-        let more = self.slots.available_permits().min(CLAIM_MAX.saturating_sub(slots.num_permits()));
-        let more = u32::try_from(more).unwrap_or(0);
-        if more > 0
-            && let Ok(more) = Arc::clone(&self.slots).try_acquire_many_owned(more)
-        {
-            slots.merge(more);
-        }
-        Some(slots)
+        let batch = is_deep.then_some(Batch { places: half, wait: BATCH_WAIT });
+        let slots = Arc::clone(&self.slots);
+        take_places(&slots, batch, CLAIM_MAX, self.take_slot()).await
     }
 
     async fn take_slot(&mut self) -> Option<OwnedSemaphorePermit> {

@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
@@ -19,6 +20,7 @@ use tracing::{debug, error, warn};
 use super::aggregate::{AggregationSet, AnyAggregator};
 use super::error::panic_text;
 use super::group_finish::Ending;
+use super::places::{Batch, take_places};
 use super::shared::Shared;
 use crate::broker::{BrokerError, Duty, GroupLimits, Outage, SetFinish, SetFinished, SetKey, TakenSet, Turn};
 use crate::causes::on_one_line;
@@ -54,7 +56,7 @@ pub(super) struct Groups {
     endings: mpsc::Sender<Ending>,
     running: TaskTracker,
     /// How often in a row it failed, by queue and group.
-    failures: Mutex<HashMap<(usize, String), u32>>,
+    failures: Mutex<HashMap<(usize, Bytes), u32>>,
 }
 
 /// Where a look at one queue's groups stands.
@@ -137,17 +139,9 @@ impl Groups {
 
     /// Room for at least one set; `None` when there was none for a while.
     async fn take_room(&self) -> Option<OwnedSemaphorePermit> {
-        let acquire = |sets| Arc::clone(&self.room).acquire_many_owned(sets);
-        let many = timeout(BATCH_WAIT, acquire(SETS_PER_LOOK as u32 / 2)).await;
-        let mut room = match many {
-            Ok(many) => many.ok()?,
-            Err(_late) => timeout(ROOM_WAIT, acquire(1)).await.ok()?.ok()?,
-        };
-        let more = self.room.available_permits().min(SETS_PER_LOOK.saturating_sub(room.num_permits()));
-        if let Ok(more) = Arc::clone(&self.room).try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
-            room.merge(more);
-        }
-        Some(room)
+        let batch = Batch { places: SETS_PER_LOOK as u32 / 2, wait: BATCH_WAIT };
+        let one = async { timeout(ROOM_WAIT, Arc::clone(&self.room).acquire_owned()).await.ok()?.ok() };
+        take_places(&self.room, Some(batch), SETS_PER_LOOK, one).await
     }
 
     /// Has sets read and aggregated, or gives them back when the worker stops.
@@ -205,7 +199,7 @@ impl Groups {
         let home = &self.shared.home;
         let set = AggregationSet {
             queue: home.queues[queue].clone(),
-            group: group.as_str().into(),
+            group: String::from_utf8_lossy(&group).as_ref().into(),
             tasks: tasks.into(),
         };
         let outcome = match self.call(queue, &key, set.clone()).await {
@@ -215,20 +209,20 @@ impl Groups {
         match outcome {
             Outcome::Made(_) => self.forget_failures(queue, group),
             Outcome::Failed(problem) => {
-                let pause = self.note_failure(queue, group.clone());
+                let pause = self.note_failure(queue, group);
                 let (name, tasks, seconds) = (&home.queues[queue], set.tasks.len(), pause.as_secs());
-                error!(queue.name = %name, group, tasks, problem, "cannot aggregate; tried again in {seconds} s");
+                error!(queue.name = %name, group = set.group(), tasks, problem, "cannot aggregate; tried again in {seconds} s");
                 self.hold(queue, &key, pause).await;
             }
             Outcome::Lost => {
-                warn!(queue.name = %home.queues[queue], group, "an aggregation set went back to its group meanwhile");
+                warn!(queue.name = %home.queues[queue], group = set.group(), "an aggregation set went back to its group meanwhile");
             }
             Outcome::Stopped => self.hold(queue, &key, Duration::ZERO).await,
         }
         drop(place);
     }
 
-    async fn call(&self, queue: usize, key: &str, set: AggregationSet) -> Outcome {
+    async fn call(&self, queue: usize, key: &[u8], set: AggregationSet) -> Outcome {
         let called = AssertUnwindSafe(Arc::clone(&self.aggregator).call(set)).catch_unwind();
         tokio::select! {
             biased;
@@ -243,7 +237,7 @@ impl Groups {
     }
 
     /// Holds a set until it is found gone.
-    async fn keep_alive(&self, queue: usize, key: &str) {
+    async fn keep_alive(&self, queue: usize, key: &[u8]) {
         let home = &self.shared.home;
         let mut outage = Outage::new("hold an aggregation set");
         let mut pause = LIFE / 3;
@@ -261,7 +255,7 @@ impl Groups {
     }
 
     /// Puts what was made in the place of its set.
-    async fn finish(&self, queue: usize, key: &str, set: &AggregationSet, task: Task) -> Outcome {
+    async fn finish(&self, queue: usize, key: &Bytes, set: &AggregationSet, task: Task) -> Outcome {
         let home = &self.shared.home;
         let Some(forced) = task.clone().forced_into(&home.queues[queue]) else {
             let problem = "the new task names another queue; it goes to the queue of its group, name none";
@@ -271,7 +265,7 @@ impl Groups {
             Ok(new) => new,
             Err(error) => return Outcome::Failed(on_one_line(&error)),
         };
-        let finish = SetFinish::new(key.to_owned(), &set.tasks, new);
+        let finish = SetFinish::new(key.clone(), &set.tasks, new);
         let ended = Ending::send(&self.endings, queue, finish);
         let verdict = tokio::select! {
             verdict = ended => verdict,
@@ -289,12 +283,7 @@ impl Groups {
     }
 
     /// Archives what nobody can read; `false` when Redis did not take it: the set must not end with it inside.
-    async fn quarantine(
-        &self,
-        queue: usize,
-        key: &str,
-        unreadable: Vec<(bytes::Bytes, bytes::Bytes, String)>,
-    ) -> bool {
+    async fn quarantine(&self, queue: usize, key: &[u8], unreadable: Vec<(Bytes, Bytes, String)>) -> bool {
         let home = &self.shared.home;
         for (raw_id, raw, reason) in unreadable {
             let id = String::from_utf8_lossy(&raw_id);
@@ -314,14 +303,14 @@ impl Groups {
     }
 
     /// Says when the set goes back; without an answer it goes back when its life is over.
-    async fn hold(&self, queue: usize, key: &str, life: Duration) {
+    async fn hold(&self, queue: usize, key: &[u8], life: Duration) {
         let home = &self.shared.home;
         if let Err(error) = home.broker.hold_set(&home.queues[queue], key, life).await {
             debug!(reason = error.reason(), "an aggregation set goes back later than it could: {error}");
         }
     }
 
-    fn note_failure(&self, queue: usize, group: String) -> Duration {
+    fn note_failure(&self, queue: usize, group: Bytes) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= FAILING_GROUPS_MAX {
             failures.clear();
@@ -331,7 +320,7 @@ impl Groups {
         (FAILED_PAUSE_MIN * 2u32.pow((*times - 1).min(7))).min(FAILED_PAUSE_MAX)
     }
 
-    fn forget_failures(&self, queue: usize, group: String) {
+    fn forget_failures(&self, queue: usize, group: Bytes) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&(queue, group));
     }
 }

@@ -29,6 +29,7 @@ mod lease;
 mod listen;
 mod monitor;
 mod mux;
+mod places;
 mod queue_state;
 mod selection;
 mod serve;

@@ -65,7 +65,8 @@ impl Field {
         ]);
         command.args(["--cluster-id", &format!("cluster-{}", self.namespace), "--identity", identity]);
         command.args(["--worker-image", "cronmill:test", "--listen", &probes.to_string()]);
-        command.args(flags).env("KUBECONFIG", kubeconfig);
+        // As in the chart.
+        command.args(flags).env("KUBECONFIG", kubeconfig).env("MALLOC_ARENA_MAX", "1");
         Replica { process: Process::start(&format!("operator {identity}"), &mut command), probes }
     }
 

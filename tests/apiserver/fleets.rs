@@ -59,6 +59,39 @@ async fn kubectl_scale_fixes_the_number_and_removing_it_gives_it_back() {
 }
 
 #[tokio::test]
+async fn a_template_is_followed_whole_and_what_others_set_on_the_deployment_stays() {
+    let field = Field::new();
+    let _operator = field.operator("a", &[]).await;
+    let with = |pod: &str| {
+        field.apply(&queue(&format!(
+            "workers:\n  template: {{spec: {{{pod}containers: [{{name: worker, image: shop:1}}]}}}}"
+        )));
+    };
+    with("nodeSelector: {disk: ssd}, ");
+    field.ready("taskqueue", "main").await;
+    let spec = || field.get("deployment", "main-worker")["spec"].clone();
+    assert_eq!(spec()["template"]["spec"]["nodeSelector"]["disk"], "ssd");
+    // Another's fields, by another's hand.
+    let set = |kind: &str, patch: &str| {
+        let words = ["patch", "-n", &field.namespace, kind, "main-worker", "--type=merge", "-p", patch];
+        field.api.kubectl(&words)
+    };
+    set(
+        "deployment",
+        r#"{"spec": {"revisionHistoryLimit": 3}, "metadata": {"annotations": {"team": "shop"}}}"#,
+    );
+    with("priorityClassName: low, ");
+    until(LIMIT, "the template is followed", async || {
+        spec()["template"]["spec"]["priorityClassName"] == "low"
+    })
+    .await;
+    let deployment = field.get("deployment", "main-worker");
+    assert!(deployment["spec"]["template"]["spec"]["nodeSelector"].is_null(), "{}", deployment["spec"]);
+    assert_eq!(deployment["spec"]["revisionHistoryLimit"], 3);
+    assert_eq!(deployment["metadata"]["annotations"]["team"], "shop");
+}
+
+#[tokio::test]
 async fn refreshes_of_status_keep_to_their_budget_however_many_ticks_there_are() {
     let field = Field::new();
     let operator = field.operator("a", &["--status-writes-per-second", "2"]).await;

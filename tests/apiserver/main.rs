@@ -6,9 +6,14 @@
 pub mod support;
 
 mod bounds;
+mod endings;
 mod field;
+mod figures;
 mod fleets;
+mod leading;
 mod outages;
+mod quiet;
+mod retired;
 mod slice;
 mod wrong;
 mod zero;

@@ -56,6 +56,28 @@ async fn objects_are_put_into_force_fired_scaled_and_told_about_and_go_without_a
     assert_eq!(header("crontasks"), "NAME SCHEDULE TZ SUSPEND QUEUE LAST NEXT LAST-RESULT READY AGE");
     assert_eq!(header("taskqueues"), "NAME PENDING ACTIVE SCHEDULED RETRY DEAD WORKERS WAIT READY AGE");
 
+    // One event for each that came into force, although status has changed since.
+    let events = || {
+        let told = [
+            "get",
+            "-n",
+            &field.namespace,
+            "events",
+            "-o=jsonpath={range .items[*]}{.reason} {.type} {.involvedObject.name}{\"\\n\"}{end}",
+        ];
+        let mut lines: Vec<_> = field
+            .api
+            .kubectl(&told)
+            .lines()
+            .map(str::to_owned)
+            .filter(|line| line.starts_with("InForce"))
+            .collect();
+        lines.sort();
+        lines
+    };
+    until(LIMIT, "events are told", async || events().len() >= 2).await;
+    assert_eq!(events(), ["InForce Normal main", "InForce Normal often"]);
+
     // Deleted, it fires no more and leaves no entry; its TaskQueue leaves no claim and no workers.
     field.delete("crontask", "often");
     until(LIMIT, "the entry is gone", async || field.entries("default").is_empty()).await;

@@ -81,7 +81,6 @@ const WALLS: &[(&str, &[&str])] = &[
     ("comfy_table", &["cli"]),
     ("indicatif", &["cli"]),
     ("anyhow", &["cli", "main", "bin"]),
-    ("mimalloc", &["main", "bin"]),
     ("std::env", &["cli", "main", "bin"]),
 ];
 

@@ -29,16 +29,20 @@ data:
 // argocdCM is the text of argocd-cm.yaml: the scripts, in the keys where Argo CD looks for them.
 func argocdCM() (string, error) {
 	text := argocdCMHeader
+	common, err := script("health.lua")
+	if err != nil {
+		return "", err
+	}
 	for _, kind := range []string{"CronTask", "TaskQueue"} {
-		health, err := script(kind, "health.lua")
+		health, err := script(kind + "/health.lua")
 		if err != nil {
 			return "", err
 		}
-		discovery, err := script(kind, "actions/discovery.lua")
+		discovery, err := script(kind + "/actions/discovery.lua")
 		if err != nil {
 			return "", err
 		}
-		text += fmt.Sprintf("  resource.customizations.health.cronmill.dev_%s: |\n%s", kind, indented(health, 4))
+		text += fmt.Sprintf("  resource.customizations.health.cronmill.dev_%s: |\n%s", kind, indented(common+health, 4))
 		text += fmt.Sprintf("  resource.customizations.actions.cronmill.dev_%s: |\n", kind)
 		text += "    discovery.lua: |\n" + indented(discovery, 6) + "    definitions:\n"
 		paths, err := filepath.Glob(filepath.Join(root(), scripts, kind, "actions/*.lua"))
@@ -51,7 +55,7 @@ func argocdCM() (string, error) {
 			if name == "discovery" {
 				continue
 			}
-			action, err := script(kind, "actions/"+name+".lua")
+			action, err := script(kind + "/actions/" + name + ".lua")
 			if err != nil {
 				return "", err
 			}
@@ -61,8 +65,8 @@ func argocdCM() (string, error) {
 	return text, nil
 }
 
-func script(kind, name string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(root(), scripts, kind, name))
+func script(name string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(root(), scripts, name))
 	return string(text), err
 }
 

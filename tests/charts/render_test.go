@@ -10,6 +10,7 @@ import (
 
 	admission "k8s.io/api/admissionregistration/v1"
 	apps "k8s.io/api/apps/v1"
+	batch "k8s.io/api/batch/v1"
 	coordination "k8s.io/api/coordination/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
@@ -108,8 +109,8 @@ func kinds(t *testing.T) *runtime.Scheme {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		admission.AddToScheme, apps.AddToScheme, coordination.AddToScheme, core.AddToScheme, networking.AddToScheme,
-		policies.AddToScheme, rbac.AddToScheme, extensions.AddToScheme,
+		admission.AddToScheme, apps.AddToScheme, batch.AddToScheme, coordination.AddToScheme, core.AddToScheme,
+		networking.AddToScheme, policies.AddToScheme, rbac.AddToScheme, extensions.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
@@ -184,6 +185,8 @@ func TestPodsPassTheRestrictedStandard(t *testing.T) {
 				pod = into[apps.Deployment](t, each).Spec.Template
 			case "StatefulSet":
 				pod = into[apps.StatefulSet](t, each).Spec.Template
+			case "Job":
+				pod = into[batch.Job](t, each).Spec.Template
 			default:
 				continue
 			}
@@ -195,7 +198,7 @@ func TestPodsPassTheRestrictedStandard(t *testing.T) {
 			}
 		}
 	}
-	if count < 6 {
+	if count < 11 {
 		t.Errorf("only %d pods were looked at", count)
 	}
 }

@@ -28,12 +28,17 @@ func granted(rules []rbac.PolicyRule) []string {
 	return rights
 }
 
-// watching are the rights that the operator has where it watches, by namespace; "" stands for the cluster.
-func watching(t *testing.T, arguments ...string) map[string][]string {
+// isHook says whether an object is only there before an uninstall.
+func isHook(each object) bool { return each.Annotations["helm.sh/hook"] != "" }
+
+// watching are the rights that the operator, or what comes before an uninstall, has where the operator watches, by
+// namespace; "" stands for the cluster.
+func watching(t *testing.T, atUninstall bool, arguments ...string) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
 	for _, each := range rendered(t, arguments...) {
 		switch {
+		case isHook(each) != atUninstall:
 		case each.Kind == "ClusterRole" && !strings.HasSuffix(each.Name, ":view") && !strings.HasSuffix(each.Name, ":edit"):
 			found[""] = granted(into[rbac.ClusterRole](t, each).Rules)
 		case each.Kind == "Role" && strings.Contains(each.Name, ":"):
@@ -44,23 +49,29 @@ func watching(t *testing.T, arguments ...string) map[string][]string {
 }
 
 func TestRightsInSomeNamespacesAreThoseInTheCluster(t *testing.T) {
-	everywhere := watching(t)[""]
-	some := watching(t, "--set", "watchNamespaces={a,b},clusterId=east")
-	if len(everywhere) < 15 || !slices.Equal(some["a"], everywhere) || !slices.Equal(some["b"], everywhere) || len(some) != 2 {
-		t.Errorf("in the cluster %v, in namespaces %v", everywhere, some)
+	for atUninstall, least := range map[bool]int{false: 15, true: 3} {
+		everywhere := watching(t, atUninstall)[""]
+		some := watching(t, atUninstall, "--set", "watchNamespaces={a,b},clusterId=east")
+		if len(everywhere) < least || !slices.Equal(some["a"], everywhere) || !slices.Equal(some["b"], everywhere) || len(some) != 2 {
+			t.Errorf("in the cluster %v, in namespaces %v", everywhere, some)
+		}
 	}
 }
 
 var aRow = regexp.MustCompile(`(?m)^\| (core|\x60[\w.]+\x60) \| ([^|]+) \| ([a-z, ]+) \| ([^|]+) \| [^|]+ \|$`)
 
-// documented are the rights in the table of ARCHITECTURE.md, those in the operator's own namespace apart.
-func documented(t *testing.T) (where, own []string) {
+// documented are the rights in the table of ARCHITECTURE.md that are had at an uninstall only, or else always; those in
+// the operator's own namespace apart.
+func documented(t *testing.T, atUninstall bool) (where, own []string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root(), "ARCHITECTURE.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range aRow.FindAllStringSubmatch(string(text), -1) {
+		if strings.Contains(row[4], "at an uninstall") != atUninstall {
+			continue
+		}
 		group := strings.Trim(strings.Replace(row[1], "core", "", 1), "`")
 		for _, resource := range strings.Split(strings.ReplaceAll(row[2], "`", ""), ",") {
 			for _, verb := range strings.Split(row[3], ",") {
@@ -79,28 +90,30 @@ func documented(t *testing.T) (where, own []string) {
 }
 
 func TestRightsAreThoseOfTheArchitecture(t *testing.T) {
-	where, own := documented(t)
-	if len(where) == 0 {
-		t.Fatal("no table in ARCHITECTURE.md")
-	}
-	if got := watching(t)[""]; !slices.Equal(got, where) {
-		t.Errorf("the chart grants\n%s\nARCHITECTURE.md says\n%s", strings.Join(got, "\n"), strings.Join(where, "\n"))
-	}
-	for _, each := range rendered(t) {
-		if each.Kind != "Role" {
-			continue
+	for _, atUninstall := range []bool{false, true} {
+		where, own := documented(t, atUninstall)
+		if len(where) == 0 || len(own) == 0 {
+			t.Fatal("no table in ARCHITECTURE.md")
 		}
-		// The chart binds some to a name, which the table says in words.
-		var got []string
-		for _, right := range granted(into[rbac.Role](t, each).Rules) {
-			words := strings.Fields(right)
-			for len(words) > 0 && strings.HasPrefix(words[len(words)-1], "cronmill-") {
-				words = words[:len(words)-1]
+		if got := watching(t, atUninstall)[""]; !slices.Equal(got, where) {
+			t.Errorf("the chart grants\n%s\nARCHITECTURE.md says\n%s", strings.Join(got, "\n"), strings.Join(where, "\n"))
+		}
+		for _, each := range rendered(t) {
+			if each.Kind != "Role" || isHook(each) != atUninstall {
+				continue
 			}
-			got = append(got, strings.Join(words, " "))
-		}
-		if !slices.Equal(got, own) {
-			t.Errorf("in its own namespace the chart grants\n%s\nARCHITECTURE.md says\n%s", strings.Join(got, "\n"), strings.Join(own, "\n"))
+			// The chart binds some to a name, which the table says in words.
+			var got []string
+			for _, right := range granted(into[rbac.Role](t, each).Rules) {
+				words := strings.Fields(right)
+				for len(words) > 0 && strings.HasPrefix(words[len(words)-1], "cronmill-") {
+					words = words[:len(words)-1]
+				}
+				got = append(got, strings.Join(words, " "))
+			}
+			if !slices.Equal(got, own) {
+				t.Errorf("in its own namespace the chart grants\n%s\nARCHITECTURE.md says\n%s", strings.Join(got, "\n"), strings.Join(own, "\n"))
+			}
 		}
 	}
 }

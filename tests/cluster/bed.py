@@ -20,12 +20,12 @@ from state import State
 LIMIT_S = 600
 
 
-def cluster(*words, check=True, **environment):
+def cluster(*words, check=True, limit_s=LIMIT_S, **environment):
     """Runs `tests/cluster`; the finished process, with its output."""
     command = (sys.executable, str(HERE), *map(str, words))
     variables = {**os.environ, **environment}
     done = subprocess.run(
-        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=LIMIT_S, env=variables
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=limit_s, env=variables
     )
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(command)} ended with {done.returncode}: {done.stdout}{done.stderr}")

@@ -21,6 +21,8 @@ def end_processes(state):
     """Ends every process of a cluster, and with them what they mounted. Its folder stays, with the logs."""
     processes.kill_all(lambda: members(state))
     control_groups.remove(state)
+    # Connections that were cut keep the namespace in the kernel for minutes, and the interface with it.
+    namespaces.disconnect(state)
     network = Path("/sys/class/net") / namespaces.interface(state)
     if not processes.gone_within(network.exists, NETWORK_LIMIT_S):
         raise Failed(f"the interface {network.name} does not go; some process still uses the node's network")

@@ -112,6 +112,13 @@ def free_network(state):
     raise Failed(f"the machine has routes to all of {', '.join(RANGES)}; the node needs four addresses of its own")
 
 
+def disconnect(state):
+    """Takes the way to the node away, should the kernel not have done so."""
+    command = ("ip", "link", "delete", interface(state))
+    # It may be gone, or go at this moment; a control plane never had one.
+    subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def inside(state, script):
     return run(*enter(state), "sh", "-c", script)
 

@@ -63,7 +63,8 @@ def install(node):
 def redis_image(path):
     """An image of this machine's redis-server: its file, and the libraries that it loads."""
     need("redis-server")
-    program = Path(shutil.which("redis-server")).resolve()
+    # Not what a link leads to: it goes by the name that it is called by.
+    program = Path(shutil.which("redis-server"))
     version = re.search(r"v=(\S+)", run("redis-server", program, "--version"))[1]
     loaded = re.findall(r"(/\S+) \(0x", run("what redis-server loads", "ldd", program))
     files = {library.lstrip("/"): library for library in loaded}

@@ -174,10 +174,18 @@ func release(t *testing.T, verb, path string, arguments ...string) string {
 	return must(t, "helm", all...)
 }
 
+// No kubelet is here to run the Job that comes before an uninstall.
+var withoutHooks = []string{"uninstall", "cronmill", "--namespace", "cronmill-system", "--no-hooks"}
+
+func uninstall(t *testing.T) {
+	t.Helper()
+	must(t, "helm", withoutHooks...)
+}
+
 // clean removes every trace of what a test has installed, and waits until it is gone.
 func (c *cluster) clean(t *testing.T, before map[string]bool) {
 	t.Helper()
-	run("helm", "uninstall", "cronmill", "--namespace", "cronmill-system")
+	run("helm", withoutHooks...)
 	run("kubectl", "delete", "crd", "crontasks.cronmill.dev", "taskqueues.cronmill.dev", "--ignore-not-found")
 	for _, name := range []string{"cronmill-system", "shop", "billing"} {
 		c.Resource(namespaces).Delete(context.Background(), name, v1.DeleteOptions{})

@@ -35,7 +35,7 @@ func TestUninstallingLeavesTheDefinitionsAndTheObjectsAndNothingElse(t *testing.
 		}
 		return ""
 	})
-	must(t, "helm", "uninstall", "cronmill", "--namespace", "cronmill-system")
+	uninstall(t)
 	want := []string{
 		"APIService /v1alpha1.cronmill.dev",
 		"CronTask shop/greet",
@@ -59,7 +59,7 @@ func TestUninstallingWithoutKeepLeavesNothing(t *testing.T) {
 	release(t, "install", "charts/cronmill", "--set", "crds.keep=false")
 	here.established(t)
 	must(t, "kubectl", "apply", "--kustomize", "deploy/gitops/shop")
-	must(t, "helm", "uninstall", "cronmill", "--namespace", "cronmill-system")
+	uninstall(t)
 	want := []string{"Namespace /cronmill-system", "Namespace /shop"}
 	until(t, "what is left", func() string {
 		if got := added(before, here.inventory(t)); !reflect.DeepEqual(got, want) {

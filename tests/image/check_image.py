@@ -81,6 +81,16 @@ class Built(unittest.TestCase):
             argv = ("chroot", "--userspec=65532:65532", self.root, f"/{name}", "--version")
             self.assertIn(programs.version(), run(*argv).stdout, name)
 
+    def test_a_database_is_written_where_only_its_own_folder_can_be(self):
+        place = self.root / "shop"
+        place.mkdir()
+        os.chown(place, 65532, 65532)
+        argv = ("chroot", "--userspec=65532:65532", self.root, "/usr/local/bin/cronmill", "shop-data", "--if-absent")
+        for said in (r"1000 orders of 10 users", r"exists"):
+            done = run(*argv, "--file=shop/orders.db", "--orders=1000", "--users=10")
+            self.assertRegex(done.stderr, said)
+        self.assertEqual([path.name for path in place.iterdir()], ["orders.db"])
+
     def test_a_zone_is_known_without_files_of_zones(self):
         argv = ("chroot", self.root, "/usr/local/bin/cronmill", "cron", "next", "0 9 * * *", "--tz", "Asia/Shanghai")
         self.assertIn("+08", run(*argv).stdout)

@@ -1,6 +1,8 @@
 //! Groups that both sides fill and aggregate.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -134,6 +136,31 @@ async fn set_of_a_dead_go_worker(stage: &Stage) -> String {
     assert_eq!(stage.inspected_queue()["aggregating"], 0);
     stage.redis.cli(["ZADD", "asynq:{default}:aggregation_sets", "XX", "1", &sets[0]]);
     sets.into_iter().next().expect("one")
+}
+
+// asynq's client refuses such a name, its Redis does not: another program may have written it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_whose_name_is_no_text_is_aggregated_by_either() {
+    let stage = Stage::new().await;
+    let rename = || {
+        let raw = |text: &'static [u8]| OsStr::from_bytes(text);
+        stage.redis.cli([raw(b"RENAME"), raw(b"asynq:{default}:g:g"), raw(b"asynq:{default}:g:\xff:\xc3(")]);
+        stage.redis.cli(["SREM", "asynq:{default}:groups", "g"]);
+        stage.redis.cli([raw(b"SADD"), raw(b"asynq:{default}:groups"), raw(b"\xff:\xc3(")]);
+    };
+    stage.produce(&["--type", "part", "--payload", "a", "--group", "g"]);
+    rename();
+    let ours = Aggregating::start(&stage);
+    until(SOON, "we aggregate what Go stored", async || ours.joined() == ["a"]).await;
+    until(SOON, "nothing is left", async || stage.redis.keys("asynq:{default}:t:*").is_empty()).await;
+    ours.stop().await;
+    stage.enqueue(Task::new("part", Bytes::from_static(b"b")).group("g")).await;
+    rename();
+    let go = stage.peers.worker(&["--aggregate"]).await;
+    let aggregated =
+        eventually(SOON, "Go aggregates what we stored", async || events(&go, "aggregate").pop());
+    let aggregated = aggregated.await;
+    assert_eq!((&aggregated["type"], &aggregated["payload"]), (&"\u{fffd}:\u{fffd}(".into(), &"b".into()));
 }
 
 // asynq does not list the group again.

@@ -118,6 +118,8 @@ impl Vandal {
             let (random, number) = (&mut self.random, self.written);
             let mut id = number.to_string().into_bytes();
             if random.u8(..50) == 0 {
+                // Never the number of another.
+                id.push(b'/');
                 id.extend(noise(random, 6));
             }
             let mut message = golden(random, &String::from_utf8_lossy(&id), QUEUE).encode().to_vec();
@@ -201,6 +203,9 @@ async fn damaged_tasks_end_somewhere_and_a_good_one_still_runs() {
                 "batch {batch} of {size}: {counts}; the rest is done; {:.0} s",
                 start.elapsed().as_secs_f64()
             );
+        }
+        for id in wrong.lines().filter_map(|line| line.split(' ').next()).take(3) {
+            println!("{id}: {}", redis.cli(["--no-raw", "HGETALL", &format!("{prefix}t:{id}")]));
         }
         assert_eq!(wrong, "");
         worker.serves(&broker).await;

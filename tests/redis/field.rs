@@ -126,6 +126,11 @@ impl Field {
         }
     }
 
+    /// The key of a set as text, which it is when its group's name is.
+    pub(crate) fn key(set: &TakenSet) -> &str {
+        str::from_utf8(&set.key).expect("text")
+    }
+
     /// Puts a task in the place of a set.
     pub(crate) async fn finish_set(&self, set: &TakenSet, task: NewTask) -> SetFinished {
         let finish = SetFinish::new(set.key.clone(), &set.tasks, task);

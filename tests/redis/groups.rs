@@ -115,8 +115,8 @@ async fn an_aggregated_set_is_replaced_by_one_task_in_one_step() {
     }
     field.age("g");
     let set = field.take(&LIMITS).await.remove(0);
-    assert_eq!((set.group.as_str(), ids(&set)), ("g", vec!["a", "b"]));
-    assert_eq!(field.cli(&["ZRANGE", "asynq:{q}:aggregation_sets", "0", "-1"]), set.key);
+    assert_eq!((set.group.as_ref(), ids(&set)), (&b"g"[..], vec!["a", "b"]));
+    assert_eq!(field.cli(&["ZRANGE", "asynq:{q}:aggregation_sets", "0", "-1"]), Field::key(&set));
     assert_eq!(field.finish_set(&set, field.made("m")).await, SetFinished::Stored);
     assert_eq!(field.server.keys("asynq:{q}:*").len(), 2, "{:?}", field.server.keys("asynq:{q}:*"));
     assert_eq!(field.cli(&["LRANGE", "asynq:{q}:pending", "0", "-1"]), "m");
@@ -182,7 +182,7 @@ async fn a_set_whose_worker_died_goes_back_and_its_group_is_listed_again() {
     let scores = field.cli(&["ZRANGE", "asynq:{q}:g:g:x", "0", "-1", "WITHSCORES"]);
     let set = field.take(&LIMITS).await.remove(0);
     assert_eq!(field.reclaim().await, 0, "its time is not up");
-    field.cli(&["ZADD", "asynq:{q}:aggregation_sets", "1", &set.key]);
+    field.cli(&["ZADD", "asynq:{q}:aggregation_sets", "1", Field::key(&set)]);
     assert_eq!(field.reclaim().await, 1);
     assert_eq!(field.cli(&["SMEMBERS", "asynq:{q}:groups"]), "g:x");
     assert_eq!(field.cli(&["ZRANGE", "asynq:{q}:g:g:x", "0", "-1", "WITHSCORES"]), scores);
@@ -205,12 +205,12 @@ async fn a_large_set_goes_back_in_steps_to_a_group_that_has_new_tasks() {
     let set = field.take(&GroupLimits { max_size: 200, ..LIMITS }).await.remove(0);
     assert_eq!(set.tasks.len(), 200);
     field.put(task("new").group("g")).await;
-    field.cli(&["ZADD", "asynq:{q}:aggregation_sets", "1", &set.key]);
+    field.cli(&["ZADD", "asynq:{q}:aggregation_sets", "1", Field::key(&set)]);
     let (moved, more) = field.broker.reclaim_sets(&field.queue).await.expect("Redis answers");
     assert_eq!((moved, more, field.cli(&["ZCARD", "asynq:{q}:g:g"]).as_str()), (0, true, "101"));
     assert_eq!(field.reclaim().await, 1);
     assert_eq!(field.cli(&["ZCARD", "asynq:{q}:g:g"]), "201");
-    assert_eq!(field.cli(&["EXISTS", &set.key, "asynq:{q}:aggregation_sets"]), "0");
+    assert_eq!(field.cli(&["EXISTS", Field::key(&set), "asynq:{q}:aggregation_sets"]), "0");
 }
 
 #[tokio::test]
@@ -237,8 +237,10 @@ async fn a_set_is_held_only_while_it_is_there() {
     let set = field.take(&LIMITS).await.remove(0);
     let hold = async |life| field.broker.hold_set(&field.queue, &set.key, life).await.expect("Redis answers");
     assert!(hold(HOUR).await);
-    let score: i64 =
-        field.cli(&["ZSCORE", "asynq:{q}:aggregation_sets", &set.key]).parse().expect("whole seconds");
+    let score: i64 = field
+        .cli(&["ZSCORE", "asynq:{q}:aggregation_sets", Field::key(&set)])
+        .parse()
+        .expect("whole seconds");
     assert!((3590..=3601).contains(&(score - Timestamp::now().as_second())), "{score}");
     assert!(hold(Duration::ZERO).await);
     assert_eq!(field.reclaim().await, 1);

@@ -13,6 +13,7 @@ mod expiring;
 mod field;
 mod groups;
 mod mirror;
+mod odd_groups;
 mod odd_ids;
 mod removal;
 mod schedule;

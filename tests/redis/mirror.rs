@@ -279,6 +279,26 @@ async fn a_list_that_somebody_deletes_is_back_within_seconds() {
 }
 
 #[tokio::test]
+async fn what_another_wrote_meanwhile_is_written_over_by_whoever_gets_the_turn_back() {
+    let field = Field::new().await;
+    field.put_entry(&entry("u", "0 0 1 1 *")).await;
+    let mut is_taken = false;
+    field
+        .run_until("its own list is back", async || {
+            let ids = field.ids().await;
+            if ids == ["u"] && !is_taken {
+                // For as long as a turn lasts, in which it is asked for three times.
+                field.cli(&["SET", TURN, others().as_str(), "PX", "3000"]);
+                assert!(field.publish(&others(), &[listed(1, 1)]).await);
+                is_taken = true;
+                return false;
+            }
+            is_taken && ids == ["u"]
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn an_edit_shows_in_the_list_and_an_end_in_order_takes_it_away() {
     let field = Field::new().await;
     let first = entry("u", "0 0 1 1 *");

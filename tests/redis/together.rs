@@ -1,9 +1,15 @@
 //! Many callers of one producer at the same time share their round trips, and nothing else.
 
+use std::time::Duration;
+
 use cronmill::producer::{Client, EnqueueError};
 use futures::future::join_all;
+use tokio::time::timeout;
 
 use crate::field::{Field, HOUR, task};
+
+/// Whoever is stranded would wait for ever.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// How many tasks have been sent by how many calls of scripts.
 fn calls(field: &Field) -> u64 {
@@ -18,7 +24,8 @@ async fn many_callers_share_calls_and_each_learns_of_its_own_task() {
     let client = Client::new(field.broker.clone());
     let before = calls(&field);
     let tasks = (0..500).map(|n| task(&format!("{}", n / 2)));
-    let outcomes = join_all(tasks.map(|task| client.enqueue(task))).await;
+    let outcomes = timeout(LIMIT, join_all(tasks.map(|task| client.enqueue(task)))).await;
+    let outcomes = outcomes.expect("nobody is stranded");
     let stored = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     let taken =
         outcomes.iter().filter(|outcome| matches!(outcome, Err(EnqueueError::Conflict { .. }))).count();
@@ -47,9 +54,12 @@ async fn a_caller_that_loses_interest_strands_no_other() {
     // The first ones send; of those who wait, some go as well.
     let (gone, waiting): (Vec<_>, Vec<_>) = callers.into_iter().enumerate().partition(|(n, _)| *n < 8);
     gone.iter().for_each(|(_, caller)| caller.abort());
-    for (n, caller) in waiting {
-        let receipt = caller.await.expect("no panic").expect("stored");
-        assert_eq!(receipt.id, n.to_string());
-    }
-    client.enqueue(task("last")).await.expect("the producer goes on");
+    let served = async {
+        for (n, caller) in waiting {
+            let receipt = caller.await.expect("no panic").expect("stored");
+            assert_eq!(receipt.id, n.to_string());
+        }
+        client.enqueue(task("last")).await.expect("the producer goes on");
+    };
+    timeout(LIMIT, served).await.expect("nobody is stranded");
 }

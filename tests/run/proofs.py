@@ -5,11 +5,16 @@ CRONMILL_PROVE=1, alone, with its output shown.
 """
 
 import re
+import sys
 
 import execute
 import report
 import tiers
 from execute import Cargo, Step
+
+sys.path.append(str(tiers.ROOT / "deploy"))
+
+import programs
 
 LIMIT_S = 3600
 MARK = "full_size("
@@ -53,7 +58,7 @@ def run(names):
         return 0
     outcomes = []
     for name in names:
-        argv = ("cargo", "test", "--locked", "--release", "--test", known[name], "--", "--nocapture", name)
+        argv = ("cargo", "test", *programs.RELEASE, "--test", known[name], "--", "--nocapture", name)
         outcome = tiers.Outcome(name)
         step = Step(name, (*argv, "--test-threads=1"), Cargo)
         outcome.count.add(execute.run(step, LIMIT_S, {**tiers.environment(), "CRONMILL_PROVE": "1"}))

@@ -153,7 +153,7 @@ OWN = (
     Tier("unit", unit),
     Tier("features", features),
     Tier("peers", peers, needs=("go",), limit_s=900),
-    Tier("delivery", lambda: go_tier("delivery"), needs=CONTROL_PLANE, limit_s=2400),
+    Tier("delivery", lambda: go_tier("delivery"), needs=(*RUST, *REDIS, *CONTROL_PLANE), limit_s=2400),
     Tier("charts", charts, needs=(*RUST, *REDIS, "go", "python3"), limit_s=2400),
     # Building Kubernetes from nothing takes most of it.
     Tier("cluster", cluster, needs=CONTROL_PLANE, limit_s=2400),

@@ -1,6 +1,6 @@
 //! A TCP proxy in front of Redis that breaks what passes through it.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -72,6 +72,7 @@ struct Rules {
 
 struct Shared {
     rules: Mutex<Rules>,
+    host: Ipv4Addr,
     /// Where new connections lead.
     target: AtomicU16,
     cuts: AtomicUsize,
@@ -104,10 +105,16 @@ pub struct Proxy {
 impl Proxy {
     /// Listens, and passes everything on to a port of this machine.
     pub async fn to(port: u16) -> Self {
+        Self::to_host(Ipv4Addr::LOCALHOST, port).await
+    }
+
+    /// Listens, and passes everything on to a port of another address.
+    pub async fn to_host(host: Ipv4Addr, port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("bound above");
         let shared = Arc::new(Shared {
             rules: Mutex::default(),
+            host,
             target: AtomicU16::new(port),
             cuts: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
@@ -191,7 +198,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 /// Passes bytes both ways until one side closes or a fault cuts both.
 async fn serve(client: TcpStream, port: u16, shared: Arc<Shared>) {
     let mut generation = shared.generation.subscribe();
-    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+    let Ok(server) = TcpStream::connect((shared.host, port)).await else { return };
     // Without this the kernel would hold small writes back, as no real network in between would.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();

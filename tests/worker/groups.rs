@@ -1,5 +1,7 @@
 //! A worker with an aggregator: what it makes of groups, and what becomes of them when something goes wrong.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -138,6 +140,34 @@ async fn what_nobody_can_read_is_archived_and_the_rest_of_its_group_is_aggregate
     worker.stop().await;
     assert_eq!(redis.cli(["ZRANGE", "asynq:{q}:archived", "0", "-1"]), "bad");
     assert_eq!(redis.keys("asynq:{q}:t:*"), ["asynq:{q}:t:bad"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_whose_name_is_no_text_is_tried_until_it_is_aggregated() {
+    let (redis, broker, client, q) = setup().await;
+    let (log, groups) = (Log::default(), Log::default());
+    for payload in ["a", "b"] {
+        put(&client, "g", payload).await;
+    }
+    // As another program may have named it.
+    let name = OsStr::from_bytes(b"\xff:\xc3( g");
+    let key = OsStr::from_bytes(b"asynq:{q}:g:\xff:\xc3( g");
+    redis.cli([OsStr::new("RENAME"), OsStr::new("asynq:{q}:g:g"), key]);
+    redis.cli(["DEL", "asynq:{q}:groups"]);
+    redis.cli([OsStr::new("SADD"), OsStr::new("asynq:{q}:groups"), name]);
+    let seen = groups.clone();
+    let at_last = move |set: AggregationSet| {
+        seen.add(set.group().to_owned());
+        let is_first = seen.len() == 1;
+        async move { if is_first { Err("no luck".into()) } else { join(set).await } }
+    };
+    let worker = Worker::start(aggregating(&broker, &q).aggregator(at_last), noting(&log));
+    crate::fixture::until("it is aggregated and run", || log.len() == 1).await;
+    worker.stop().await;
+    assert_eq!(log.all(), ["joined a,b"]);
+    assert_eq!(groups.all(), ["\u{fffd}:\u{fffd}( g"; 2]);
+    assert_eq!(redis.keys("asynq:{q}:t:*"), Vec::<String>::new());
+    assert_eq!(redis.cli(["EXISTS", "asynq:{q}:groups", "asynq:{q}:aggregation_sets"]), "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use cronmill::broker::PauseNote;
+use cronmill::broker::{Owner, PauseNote};
 use cronmill::worker::{Context, Server, Task};
 
-use crate::fixture::{Log, Worker, builder, enqueue, enqueue_many, holds_for, message, queue, until};
+use crate::fixture::{
+    Log, PATIENCE, Worker, builder, enqueue, enqueue_many, holds_for, message, queue, until,
+};
 use crate::redis::RedisServer;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,6 +31,63 @@ async fn strict_queues_are_served_in_order() {
     let mut order = served.all();
     order.dedup();
     assert_eq!(order, ["high", "middle", "low"]);
+}
+
+// A worker whose bell does not listen on the heavier queue asks it about once a second only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strictly_an_idle_queue_is_asked_once_more_before_a_lighter_one_is_served() {
+    let redis = RedisServer::start();
+    let broker = redis.broker().await;
+    let (low, high) = (queue("low"), queue("high"));
+    // Other workers have both places to wait at.
+    for n in 0..2 {
+        let other = Owner::new("host", n, "other");
+        assert!(broker.take_waiter(&high, &other, PATIENCE * 3).await.expect("Redis answers"));
+    }
+    let served = Log::default();
+    let log = served.clone();
+    let queues = [(low.clone(), 1), (high.clone(), 9)];
+    let settings = Server::builder(broker.clone()).queues(queues).strict(true).concurrency(1).keeper(false);
+    let worker = Worker::start(settings, move |context: Context, _: Task| {
+        log.add(context.queue().to_string());
+        async { Ok(()) }
+    });
+    for round in 1..=2 {
+        until("it waits for light work", || redis.waiters(&low) == [worker.owner.clone()]).await;
+        let idle = Duration::from_millis(1500);
+        holds_for(idle, "nothing to do", || served.len() == 2 * (round - 1)).await;
+        for q in [&high, &low] {
+            enqueue(&broker, message(q, &round.to_string())).await;
+        }
+        until("both have run", || served.len() == 2 * round).await;
+        assert_eq!(served.all()[2 * (round - 1)..], ["high", "low"]);
+    }
+    worker.stop().await;
+}
+
+// A key of another type was asked for again and again, and all other queues waited for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_redis_refuses_is_asked_rarely_and_holds_up_no_other() {
+    let redis = RedisServer::start();
+    let broker = redis.broker().await;
+    let (broken, sound) = (queue("broken"), queue("sound"));
+    redis.cli(["SET", "asynq:{broken}:pending", "noise"]);
+    let queues = [(broken.clone(), 9), (sound.clone(), 1)];
+    let settings = Server::builder(broker.clone()).queues(queues).concurrency(1).keeper(false);
+    let worker = Worker::start(settings, |_: Context, _: Task| async { Ok(()) });
+    for done in 1..=3 {
+        enqueue(&broker, message(&sound, &done.to_string())).await;
+        until("the other queue is served", || worker.stats.succeeded() == done).await;
+    }
+    let before = redis.commands();
+    holds_for(Duration::from_secs(1), "nothing to do", || worker.stats.running() == 0).await;
+    let commands = redis.commands() - before;
+    assert!(commands < 60, "a second with a queue that is refused cost {commands} commands");
+    redis.cli(["DEL", "asynq:{broken}:pending"]);
+    enqueue(&broker, message(&broken, "1")).await;
+    let wait = until("it is served once it is sound", || worker.stats.succeeded() == 4).await;
+    assert!(wait < Duration::from_millis(2500), "{wait:?}");
+    worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

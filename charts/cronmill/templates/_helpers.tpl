@@ -50,6 +50,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ include "cronmill.chartLabels" . }}
 {{- end -}}
 
+{{/* The Job before an uninstall. Nothing that selects the operator or Redis selects it. */}}
+{{- define "cronmill.retireLabels" -}}
+app.kubernetes.io/name: {{ include "cronmill.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: retire
+{{ include "cronmill.chartLabels" . }}
+{{- end -}}
+
+{{/* What it runs as comes before it and goes after it, however it ended. */}}
+{{- define "cronmill.retireRights" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: "-1"
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end -}}
+
 {{- define "cronmill.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}

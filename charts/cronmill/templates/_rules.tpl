@@ -39,7 +39,7 @@ a table, and a test compares the two.
 # Tells people what happened to an object, once per transition.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 # Asks which cluster this is (the uid of kube-system), and whether a namespace is about to go: nothing is drained there.
 - apiGroups: [""]
   resources: [namespaces]
@@ -64,4 +64,26 @@ a table, and a test compares the two.
   resources: [secrets]
   resourceNames: [cronmill-unfinished]
   verbs: [get, patch]
+{{- end -}}
+{{/*
+What the Job before an uninstall may do in the namespaces that the operator watches, and in the operator's own. Where
+the chart makes no roles or no account it runs as the operator, which may do all of that too.
+*/}}
+{{- define "cronmill.retireRules" -}}
+# Finds the TaskQueues that the operator holds, a page at a time, and looks again at one that changed meanwhile.
+- apiGroups: [cronmill.dev]
+  resources: [taskqueues]
+  verbs: [get, list]
+# Takes the finalizer off.
+- apiGroups: [cronmill.dev]
+  resources: [taskqueues]
+  verbs: [patch]
+{{- end -}}
+
+{{- define "cronmill.retireOwnRules" -}}
+# Takes the Lease, so that no replica puts the finalizer on again.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [cronmill-operator]
+  verbs: [get, update]
 {{- end -}}

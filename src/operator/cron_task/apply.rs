@@ -1,6 +1,6 @@
 //! Entries in Redis: written, moved, taken out, and compared with the objects there are.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -20,27 +20,32 @@ type Spot = (SiteKey, QueueName);
 /// Where each entry of ours stands, by uid: a cache of what the surveys of this leader found and what it wrote.
 #[derive(Default)]
 pub(in crate::operator) struct Placements {
-    spots: Mutex<HashMap<String, BTreeSet<Spot>>>,
+    spots: Mutex<HashMap<String, Vec<Spot>>>,
 }
 
 impl Placements {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, BTreeSet<Spot>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<Spot>>> {
         self.spots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where an entry stands; more than one place while it moves.
-    pub(in crate::operator) fn of(&self, uid: &str) -> BTreeSet<Spot> {
+    pub(in crate::operator) fn of(&self, uid: &str) -> Vec<Spot> {
         self.lock().get(uid).cloned().unwrap_or_default()
     }
 
     fn note(&self, uid: &str, spot: Spot) {
-        self.lock().entry(uid.to_owned()).or_default().insert(spot);
+        let mut spots = self.lock();
+        // Nearly all have one.
+        let known = spots.entry(uid.to_owned()).or_insert_with(|| Vec::with_capacity(1));
+        if !known.contains(&spot) {
+            known.push(spot);
+        }
     }
 
     fn forget(&self, uid: &str, spot: &Spot) {
         let mut spots = self.lock();
         if let Some(known) = spots.get_mut(uid) {
-            known.remove(spot);
+            known.retain(|one| one != spot);
             if known.is_empty() {
                 spots.remove(uid);
             }
@@ -49,7 +54,7 @@ impl Placements {
 
     fn forget_site(&self, site: &str) {
         self.lock().retain(|_, known| {
-            known.retain(|(key, _)| key != site);
+            known.retain(|(key, _)| **key != *site);
             !known.is_empty()
         });
     }

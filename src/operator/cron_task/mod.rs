@@ -19,6 +19,7 @@ pub(super) use validate::queue_of;
 use super::conditions::{Refusal, backoff};
 use super::context::{Context, Seen};
 use super::leader::Tenure;
+use super::status::say_unreadable;
 use crate::crd::CronTask;
 use crate::resolve::FlawKind;
 use crate::task::QueueName;
@@ -69,7 +70,7 @@ async fn step(seen: &Seen<CronTask>, context: &Context, tenure: &Tenure) -> Resu
         Err(invalid) => {
             // Its conditions cannot be read either, so they are written once.
             if context.failed(&seen.uid().unwrap_or_default()) == 0 {
-                status::write_unreadable(context, invalid).await?;
+                say_unreadable::<CronTask>(context, invalid).await?;
             }
             return Ok(Action::await_change());
         }

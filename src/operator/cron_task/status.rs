@@ -1,17 +1,15 @@
 //! What is told of a CronTask: conditions when they change, and now and then what changes all the time.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::core::error_boundary::InvalidObject;
-use kube::{Resource as _, ResourceExt as _};
+use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::broker::{Broker, BrokerError};
 use crate::crd::CronTask;
-use crate::operator::conditions::{READY, Refusal, conditions, is_true, verdict};
+use crate::operator::OBSERVER;
+use crate::operator::conditions::{READY, Refusal, is_true, verdict};
 use crate::operator::context::{Context, ObjectName};
-use crate::operator::status::{TOLD_FROM, apply};
-use crate::operator::{MANAGER, OBSERVER};
+use crate::operator::status::{Said, TOLD_FROM, apply, say};
 use crate::schedule::{TickOutcome, TickRecord};
 use crate::task::QueueName;
 
@@ -29,40 +27,11 @@ pub(super) async fn write(
     }
     let said = outcome.as_ref().map(|queue| format!("the schedule is in force in queue {queue}"));
     let wanted = verdict(said, is_true(&status.conditions, READY, generation));
-    let after = conditions(&status.conditions, wanted, generation, Timestamp::now());
     let queue = outcome.as_ref().ok().map(ToString::to_string).or(status.queue.clone());
-    if after == status.conditions && status.observed_generation == generation && status.queue == queue {
-        return Ok(());
-    }
-    let mut body = json!({ "observedGeneration": generation, "conditions": after });
-    if let Some(queue) = queue {
-        body["queue"] = queue.into();
-    }
-    apply::<CronTask>(context, &ObjectName::of(task), MANAGER, body).await?;
-    context.events.transition(&task.object_ref(&()), &status.conditions, &after).await;
-    Ok(())
-}
-
-/// Tells of an object that this version cannot read.
-pub(super) async fn write_unreadable(
-    context: &Context,
-    invalid: &InvalidObject,
-) -> Result<(), Box<kube::Error>> {
-    let what = format!("this version of cronmill cannot read the object: {}", invalid.error);
-    let refusal = Refusal::edit("Unreadable", what, "correct it, or upgrade the operator");
-    let generation = invalid.metadata.generation;
-    let after: Vec<Condition> = conditions(&[], verdict(Err(&refusal), false), generation, Timestamp::now());
-    let name = ObjectName {
-        namespace: invalid.metadata.namespace.clone().unwrap_or_default(),
-        name: invalid.metadata.name.clone().unwrap_or_default(),
-    };
-    apply::<CronTask>(
-        context,
-        &name,
-        MANAGER,
-        json!({ "observedGeneration": generation, "conditions": after }),
-    )
-    .await
+    let is_news = queue != status.queue;
+    let more = queue.map(|queue| ("queue".to_owned(), queue.into())).into_iter().collect();
+    let before = Said { observed_generation: status.observed_generation, conditions: &status.conditions };
+    say(context, task, before, wanted, more, is_news).await
 }
 
 /// What changes all the time.

@@ -33,6 +33,8 @@ pub(in crate::operator) struct Claims {
 #[derive(Clone)]
 pub(super) struct Held {
     epoch: u64,
+    /// Of the spec that was put into force.
+    generation: Option<i64>,
     pub(super) site: SiteKey,
     pub(super) queues: Vec<QueueName>,
     name: ObjectName,
@@ -57,7 +59,8 @@ impl Claims {
     }
 }
 
-/// Claims all queues of a TaskQueue, or none; answers whether that is news.
+/// Claims all queues of a TaskQueue, or none; answers whether that is news to the CronTasks that refer to it: which of
+/// them may, and to what, is said in the same spec.
 pub(super) async fn claim(
     context: &Context,
     tenure: &Tenure,
@@ -69,7 +72,9 @@ pub(super) async fn claim(
     let broker = &site.parts()?.broker;
     let who = claimant(context, &uid, &name);
     let mut taken = Vec::new();
-    let mut is_new = !context.claims.are_held(&uid, tenure.epoch);
+    let generation = queue.metadata.generation;
+    let is_known = |held: Held| held.epoch == tenure.epoch && held.generation == generation;
+    let mut is_new = !context.claims.of(&uid).is_some_and(is_known);
     for queue in plan.redis_names() {
         match broker.claim_queue(queue, &who).await.map_err(|error| Refusal::from(&error))? {
             QueueClaim::Held => {}
@@ -95,7 +100,7 @@ pub(super) async fn claim(
             broker.yield_queue(queue, &who.cluster, &uid).await.map_err(|error| Refusal::from(&error))?;
         }
     }
-    let held = Held { epoch: tenure.epoch, site: site.key.clone(), queues, name };
+    let held = Held { epoch: tenure.epoch, generation, site: site.key.clone(), queues, name };
     context.claims.lock().insert(uid, held);
     Ok(is_new)
 }

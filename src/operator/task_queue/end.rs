@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::{Api, ResourceExt as _};
+use kube::runtime::events::EventType;
+use kube::{Api, Resource as _, ResourceExt as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -23,16 +24,14 @@ use tokio::time::{sleep, timeout};
 use super::{apply, claim, status};
 use crate::broker::{Broker, Endpoint, Owner, QueueRemoval};
 use crate::causes;
-use crate::crd::{DeletionPolicy, GROUP, TaskQueue, VERSION};
+use crate::crd::{DeletionPolicy, TaskQueue};
 use crate::operator::conditions::Refusal;
-use crate::operator::context::{Context, ObjectName, Seen};
+use crate::operator::context::{Context, ObjectName};
+use crate::operator::site::Site;
+use crate::operator::{finalizer, sites};
 use crate::scheduler::Scheduler;
 use crate::task::QueueName;
 
-/// Keeps the object until its policy is carried out.
-const FINALIZER: &str = "cronmill.dev/queues";
-/// Field manager of the finalizer, and of nothing else.
-const FINISHER: &str = "cronmill-finalizer";
 /// How long an object waits for its end, when that is held up.
 const WORK_LIMIT: Duration = Duration::from_secs(12);
 /// The same in a namespace that is being deleted: the controller that deletes it looks again only after many seconds.
@@ -57,39 +56,17 @@ struct Left {
 
 /// Whether a TaskQueue is at its end, and its workers go on for it.
 pub(super) fn is_draining(queue: &TaskQueue) -> bool {
-    queue.spec.deletion_policy == DeletionPolicy::Drain && has_finalizer(queue)
-}
-
-fn has_finalizer(queue: &TaskQueue) -> bool {
-    queue.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+    queue.spec.deletion_policy == DeletionPolicy::Drain && finalizer::is_on(queue)
 }
 
 /// Sees to it that the object does not go before its policy is carried out, and is not held where nothing is to be
 /// done.
 pub(super) async fn hold(context: &Context, queue: &TaskQueue) -> Result<(), Box<kube::Error>> {
     let is_needed = queue.spec.deletion_policy != DeletionPolicy::Retain;
-    match is_needed == has_finalizer(queue) {
-        true => Ok(()),
-        false => set_finalizer(context, queue, is_needed).await,
-    }
-}
-
-async fn set_finalizer(context: &Context, queue: &TaskQueue, is_held: bool) -> Result<(), Box<kube::Error>> {
-    let name = ObjectName::of(queue);
-    let mut body = json!({
-        "apiVersion": format!("{GROUP}/{VERSION}"),
-        "kind": "TaskQueue",
-        // Of this object and of no later one of the same name.
-        "metadata": { "name": name.name, "namespace": name.namespace, "uid": queue.uid() },
-    });
-    if is_held {
-        body["metadata"]["finalizers"] = json!([FINALIZER]);
-    }
-    let api = context.api::<Seen<TaskQueue>>(&name.namespace);
-    match api.patch(&name.name, &PatchParams::apply(FINISHER).force(), &Patch::Apply(&body)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
-        Err(error) => Err(Box::new(error)),
+    match (is_needed, finalizer::is_on(queue)) {
+        (true, false) => finalizer::put_on(&context.client, queue).await,
+        (false, true) => finalizer::take_off(&context.client, queue).await,
+        _ => Ok(()),
     }
 }
 
@@ -98,7 +75,7 @@ pub(super) async fn finish(context: &Context, queue: &TaskQueue) -> Result<Actio
     let name = ObjectName::of(queue);
     // Their schedules are taken out of force.
     context.wake_tasks_of(&name);
-    if !has_finalizer(queue) {
+    if !finalizer::is_on(queue) {
         return Ok(Action::await_change());
     }
     let is_terminating = is_terminating(context, &name.namespace).await;
@@ -114,27 +91,16 @@ pub(super) async fn finish(context: &Context, queue: &TaskQueue) -> Result<Actio
     };
     let waits = match ended {
         Ok(None) => None,
-        Ok(Some(waits)) if is_late && queue.spec.deletion_policy == DeletionPolicy::Delete => {
-            leave(context, queue).await?;
-            tracing::info!(queue = %name, "TaskQueue {name} goes now, its queues later: {waits}");
-            None
-        }
-        Ok(Some(waits)) => Some(waits),
-        Err(refusal) if is_late => {
-            if queue.spec.deletion_policy == DeletionPolicy::Delete {
-                leave(context, queue).await?;
-            }
-            tracing::warn!(queue = %name, "TaskQueue {name} goes without waiting any longer: {}", refusal.message);
-            None
-        }
-        Err(refusal) => Some(refusal.message),
+        Ok(Some(waits)) if queue.spec.deletion_policy == DeletionPolicy::Drain => Some(waits),
+        Ok(Some(waits)) => leave_if(is_late, context, queue, waits).await?,
+        Err(refusal) => leave_if(is_late, context, queue, refusal.message).await?,
     };
     if let Some(waits) = waits {
         status::write_ending(context, queue, &waits).await?;
         return Ok(Action::requeue(AGAIN));
     }
     farewell(context, &queue.uid().unwrap_or_default(), &name).await;
-    set_finalizer(context, queue, false).await?;
+    finalizer::take_off(&context.client, queue).await?;
     Ok(Action::await_change())
 }
 
@@ -167,7 +133,7 @@ async fn drain(context: &Context, queue: &TaskQueue) -> Result<Option<String>, R
     let Some(tenure) = context.leadership.tenure() else {
         return Ok(Some("another replica has begun to lead".to_owned()));
     };
-    let (plan, site) = (context.plan(queue)?, context.sites.last_of(&queue.uid().unwrap_or_default())?);
+    let (plan, site) = (context.plan(queue)?, sites::find_now(context, queue).await?);
     let parts = site.parts()?;
     // Its workers go on only while it holds its queues.
     claim::claim(context, &tenure, queue, &plan, &site).await?;
@@ -183,7 +149,7 @@ async fn drain(context: &Context, queue: &TaskQueue) -> Result<Option<String>, R
 async fn delete(context: &Context, queue: &TaskQueue) -> Result<Option<String>, Refusal> {
     // Workers that are gone take no more tasks.
     apply::remove(context, queue).await?;
-    let (plan, site) = (context.plan(queue)?, context.sites.last_of(&queue.uid().unwrap_or_default())?);
+    let (plan, site) = (context.plan(queue)?, sites::find_now(context, queue).await?);
     let parts = site.parts()?;
     let queues: Vec<_> = plan.redis_names().cloned().collect();
     remove(&parts.broker, &parts.scheduler, &context.cluster, &queues).await
@@ -227,17 +193,56 @@ pub(in crate::operator) async fn farewell(context: &Context, uid: &str, name: &O
     context.fleets.forget(uid);
 }
 
+/// Lets an object go that has waited long enough, and answers what it still waits for. What Delete has not done is left
+/// to [`finish_what_was_left`], or told where nobody can do it any more.
+async fn leave_if(
+    is_late: bool,
+    context: &Context,
+    queue: &TaskQueue,
+    waits: String,
+) -> Result<Option<String>, Box<kube::Error>> {
+    if !is_late {
+        return Ok(Some(waits));
+    }
+    let name = ObjectName::of(queue);
+    if queue.spec.deletion_policy == DeletionPolicy::Drain {
+        tracing::warn!(queue = %name, "TaskQueue {name} goes without waiting any longer: {waits}");
+        return Ok(None);
+    }
+    // What makes no sense never stood anywhere.
+    let Ok(plan) = context.plan(queue) else { return Ok(None) };
+    let queues: Vec<_> = plan.redis_names().map(ToString::to_string).collect();
+    match sites::find_now(context, queue).await {
+        Ok(site) => {
+            leave(context, &queue.uid().unwrap_or_default(), &site, queues).await?;
+            tracing::info!(queue = %name, "TaskQueue {name} goes now, its queues later: {waits}");
+        }
+        // The API server may only be slow.
+        Err(refusal) if !refusal.needs_edit => return Ok(Some(refusal.message)),
+        Err(refusal) => {
+            let note = format!(
+                "the queues {} stay in Redis, which cannot be found: {}",
+                queues.join(", "),
+                refusal.message
+            );
+            tracing::warn!(queue = %name, "TaskQueue {name} goes without its queues: {note}");
+            let object = queue.object_ref(&());
+            context.events.tell(&object, EventType::Warning, "QueuesLeft", "Delete", &note);
+        }
+    }
+    Ok(None)
+}
+
 /// Leaves what is not finished to [`finish_what_was_left`].
-async fn leave(context: &Context, queue: &TaskQueue) -> Result<(), Box<kube::Error>> {
-    let uid = queue.uid().unwrap_or_default();
-    let (Ok(plan), Ok(site)) = (context.plan(queue), context.sites.last_of(&uid)) else {
-        // Without a Redis that it could use, nothing of it stands anywhere.
-        return Ok(());
-    };
-    let queues = plan.redis_names().map(ToString::to_string).collect();
+async fn leave(
+    context: &Context,
+    uid: &str,
+    site: &Site,
+    queues: Vec<String>,
+) -> Result<(), Box<kube::Error>> {
     let left = Left { url: site.url.expose_secret().to_owned(), queues };
     let text = serde_json::to_vec(&left).unwrap_or_default();
-    put_left(context, &uid, Some(STANDARD.encode(text)).into()).await
+    put_left(context, uid, Some(STANDARD.encode(text)).into()).await
 }
 
 /// Notes something left, or that it is done.

@@ -30,6 +30,7 @@ use super::conditions::{Refusal, backoff};
 use super::context::{Context, ObjectName, Seen};
 use super::leader::Tenure;
 use super::site::Site;
+use super::status::say_unreadable;
 use crate::crd::TaskQueue;
 
 /// How long one look may take.
@@ -73,7 +74,7 @@ async fn step(
         Err(invalid) => {
             // Its conditions cannot be read either, so they are written once.
             if context.failed(&seen.uid().unwrap_or_default()) == 0 {
-                status::write_unreadable(context, invalid).await?;
+                say_unreadable::<TaskQueue>(context, invalid).await?;
             }
             return Ok(Action::await_change());
         }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::core::error_boundary::InvalidObject;
-use kube::{Resource as _, ResourceExt as _};
-use serde_json::json;
+use kube::ResourceExt as _;
+use serde_json::{Map, json};
 
 use super::{build, trouble};
 use crate::broker::BrokerError;
@@ -16,11 +15,12 @@ use crate::operator::conditions::{
 };
 use crate::operator::context::{Context, ObjectName};
 use crate::operator::site::Site;
-use crate::operator::status::{TOLD_FROM, apply};
+use crate::operator::status::{Said, TOLD_FROM, apply, say};
 use crate::operator::{MANAGER, OBSERVER};
 
 /// The longest wait that is told apart from longer ones, in seconds: 9999 days.
 const WAIT_MAX_S: u32 = 9_999 * 86_400;
+
 /// Writes the conditions, if they changed.
 pub(super) async fn write(
     context: &Context,
@@ -44,14 +44,8 @@ pub(super) async fn write(
     }
     wanted.extend(scaling(queue));
     wanted.extend(trouble::workers_healthy(context, queue).await);
-    let after = conditions(&status.conditions, wanted, generation, Timestamp::now());
-    if after == status.conditions && status.observed_generation == generation {
-        return Ok(());
-    }
-    let body = json!({ "observedGeneration": generation, "conditions": after });
-    apply::<TaskQueue>(context, &ObjectName::of(queue), MANAGER, body).await?;
-    context.events.transition(&queue.object_ref(&()), &status.conditions, &after).await;
-    Ok(())
+    let before = Said { observed_generation: status.observed_generation, conditions: &status.conditions };
+    say(context, queue, before, wanted, Map::new(), false).await
 }
 
 fn reachable(site: &Site) -> Wanted {
@@ -71,28 +65,6 @@ fn scaling(queue: &TaskQueue) -> Option<Wanted> {
         }
         None => Wanted::new(SCALING, true, "FollowsWork", "the number of workers follows the work"),
     })
-}
-
-/// Tells of an object that this version cannot read.
-pub(super) async fn write_unreadable(
-    context: &Context,
-    invalid: &InvalidObject,
-) -> Result<(), Box<kube::Error>> {
-    let what = format!("this version of cronmill cannot read the object: {}", invalid.error);
-    let refusal = Refusal::edit("Unreadable", what, "correct it, or upgrade the operator");
-    let generation = invalid.metadata.generation;
-    let after = conditions(&[], verdict(Err(&refusal), false), generation, Timestamp::now());
-    let name = ObjectName {
-        namespace: invalid.metadata.namespace.clone().unwrap_or_default(),
-        name: invalid.metadata.name.clone().unwrap_or_default(),
-    };
-    apply::<TaskQueue>(
-        context,
-        &name,
-        MANAGER,
-        json!({ "observedGeneration": generation, "conditions": after }),
-    )
-    .await
 }
 
 /// Tells how far the end of a TaskQueue is that is being deleted.

@@ -1,30 +1,4 @@
--- Health of a TaskQueue: whether what is asked for is in force. How much work waits says nothing of that.
-local function condition(name)
-  for _, one in ipairs((obj.status or {}).conditions or {}) do
-    if one.type == name then
-      return one
-    end
-  end
-  return {}
-end
-
-local status = obj.status or {}
-
-if obj.metadata.deletionTimestamp ~= nil then
-  return {status = "Progressing", message = "is being deleted"}
-end
-if status.observedGeneration == nil or status.observedGeneration ~= obj.metadata.generation then
-  return {status = "Progressing", message = "the operator has not seen this version yet"}
-end
-if condition("Reconciling").status == "True" then
-  return {status = "Progressing", message = condition("Reconciling").message}
-end
-if condition("Stalled").status == "True" then
-  return {status = "Degraded", message = condition("Stalled").message}
-end
-if condition("Ready").status ~= "True" then
-  return {status = "Progressing", message = condition("Ready").message or "waiting for the operator"}
-end
+-- In force, however much work waits.
 local paused = {}
 for _, queue in ipairs(obj.spec.queues or {}) do
   if queue.paused ~= nil then

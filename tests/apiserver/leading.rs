@@ -1,0 +1,81 @@
+//! Only the leader writes, and who cannot keep its Lease leads no more.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::field::{Field, LIMIT, Replica, queue, task};
+use crate::support::{Proxy, until};
+
+/// How long something that must not happen is looked for.
+const WATCHED: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn a_replica_that_does_not_lead_writes_nothing_and_begins_when_the_lease_is_free() {
+    let field = Field::new();
+    field.apply(
+        "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {name: cronmill-operator}\n\
+         spec: {holderIdentity: another, leaseDurationSeconds: 3600, leaseTransitions: 4}\n",
+    );
+    let operator = field.operator("a", &[]).await;
+    field.apply(&queue("deletionPolicy: Delete\nworkers: {}"));
+    field.apply(&task("often", "@every 1s", ""));
+    let sees = async || operator.process.stderr().iter().any(|line| line.contains("uses Redis at"));
+    until(LIMIT, "it has found the queue's Redis", sees).await;
+    let seen = Instant::now();
+    let written = || {
+        let queue = field.get("taskqueue", "main");
+        let unseen = |kind: &str, name: &str| field.get(kind, name)["status"]["observedGeneration"] == -1;
+        let is_held = queue["metadata"]["finalizers"].is_array();
+        let is_seen = !unseen("taskqueue", "main") || !unseen("crontask", "often");
+        let has_fleet = !field.get("deployment", "main-worker").is_null();
+        let keys = field.cli(&["KEYS", "cronmill:{default}:*"]);
+        (is_held, is_seen, has_fleet, keys)
+    };
+    until(LIMIT, "it has had time", async || {
+        assert_eq!(written(), (false, false, false, String::new()));
+        seen.elapsed() >= WATCHED
+    })
+    .await;
+    field.delete("lease", "cronmill-operator");
+    field.ready("crontask", "often").await;
+    assert!(written().0 && written().1 && written().2, "{:?}", written());
+}
+
+/// A kubeconfig that leads through a proxy.
+async fn through_proxy(field: &Field, folder: &std::path::Path) -> (Proxy, PathBuf) {
+    let text = std::fs::read_to_string(field.api.kubeconfig()).unwrap();
+    let server = text.lines().find(|line| line.contains("server: ")).unwrap().trim().to_owned();
+    let address: std::net::SocketAddrV4 = server.rsplit_once('/').unwrap().1.parse().unwrap();
+    let proxy = Proxy::to_host(*address.ip(), address.port()).await;
+    let path = folder.join("kubeconfig");
+    std::fs::write(&path, text.replace(&server, &format!("server: https://127.0.0.1:{}", proxy.port())))
+        .unwrap();
+    (proxy, path)
+}
+
+#[tokio::test]
+async fn a_leader_that_is_cut_off_stops_before_another_begins_and_follows_when_it_is_back() {
+    let field = Field::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (proxy, kubeconfig) = through_proxy(&field, folder.path()).await;
+    let first = field.operator_on("a", &kubeconfig, &[]).await;
+    until(LIMIT, "the first one leads", async || first.leads().await).await;
+    let second = field.operator("b", &[]).await;
+    field.apply(&queue(""));
+    field.ready("taskqueue", "main").await;
+    proxy.refuse(true);
+    proxy.cut_all();
+    let cut = Instant::now();
+    let lead = async |replica: &Replica| replica.leads().await;
+    until(LIMIT, "the second one leads", async || {
+        let (one, other) = (lead(&first).await, lead(&second).await);
+        assert!(!(one && other), "both lead after {:?}", cut.elapsed());
+        other
+    })
+    .await;
+    assert!(!lead(&first).await);
+    proxy.heal();
+    field.apply(&task("later", "@hourly", ""));
+    field.ready("crontask", "later").await;
+    assert!(lead(&second).await && !lead(&first).await);
+}

@@ -1,0 +1,174 @@
+"""cronmill on a whole node, as `make cluster` puts it there: its samples run, and what it writes holds no secret."""
+
+import base64
+import json
+import subprocess
+import unittest
+
+import bed
+import build
+import ending
+import namespaces
+from bed import Bed, Kubectl, cluster, until
+from state import State
+from trial import NAMESPACE
+
+SAMPLES = bed.ROOT / "deploy/samples"
+QUICK = ("update-user-earn-quick", "hello")
+# What no log, event or status may hold: it stands in a task's payload.
+PAYLOAD = "only-the-handler-may-see-this"
+# Built from source when nobody has built it before.
+LIMIT_S = 1800
+
+
+def suspend(value):
+    return json.dumps({"spec": {"suspend": value}})
+
+
+class Cronmill(Bed):
+    """One node for all tests here, each of which finds the samples in force."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.at, remove = bed.folder()
+        cls.addClassCleanup(remove)
+        cls.addClassCleanup(ending.down, State(cls.at))
+        cluster("trial", "--state", cls.at, limit_s=LIMIT_S)
+        cls.kubectl = Kubectl(cls.at)
+        cls.secret = cls.kubectl.get("secret", "cronmill-redis", "-n", NAMESPACE)["data"]
+        cls.password = base64.b64decode(cls.secret["password"]).decode()
+        cls.kubectl("apply", "-f", str(SAMPLES))
+        for kind in ("crontasks", "taskqueues"):
+            cls.kubectl("wait", "--for=condition=Ready", kind, "--all", "--timeout=60s", limit_s=90)
+
+    def redis(self, *words):
+        """What redis-cli answers, from within the node's network."""
+        service = self.kubectl.get("service", "cronmill-redis", "-n", NAMESPACE)
+        command = (*namespaces.enter(State(self.at)), "redis-cli", "-h", service["spec"]["clusterIP"], *words)
+        environment = {"REDISCLI_AUTH": self.password, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment).stdout
+
+    def completed(self, queue):
+        return int(self.redis("ZCARD", f"asynq:{{{queue}}}:completed"))
+
+    def suspended(self, value):
+        for name in QUICK:
+            self.kubectl("patch", "crontask", name, "--type=merge", "-p", suspend(value))
+
+    def workers(self):
+        """The pods of workers that are there, ending ones too."""
+        return {pod["metadata"]["name"] for pod in self.kubectl.list("pods", "-l", "cronmill.dev/task-queue")}
+
+    def test_ticks_bring_workers_that_run_them_and_without_ticks_the_workers_go(self):
+        self.suspended(False)
+        until("update-user-earn has run", lambda: self.completed("earn") >= 2)
+        until("hello has run", lambda: self.completed("hello") >= 2)
+        until("its status says so", lambda: self.result("update-user-earn-quick") == "Completed")
+        self.assertEqual({name.rsplit("-worker-")[0] for name in self.workers()}, {"earn", "hello"})
+        self.suspended(True)
+        until("the workers are gone", lambda: not self.workers())
+        for queue in ("earn", "hello"):
+            replicas = self.kubectl.get("deployment", f"{queue}-worker")["spec"]["replicas"]
+            left = [int(self.redis("LLEN", f"asynq:{{{queue}}}:{state}")) for state in ("pending", "active")]
+            self.assertEqual((replicas, left), (0, [0, 0]), queue)
+
+    def result(self, name):
+        return self.kubectl.get("crontask", name)["status"].get("lastResult")
+
+    def test_no_log_event_or_status_holds_a_password_a_url_or_a_payload(self):
+        task = {
+            "apiVersion": "cronmill.dev/v1alpha1",
+            "kind": "CronTask",
+            "metadata": {"name": "private"},
+            "spec": {
+                "schedule": "@every 1s",
+                "queueRef": {"name": "hello"},
+                "task": {"type": "hello", "payload": {"name": PAYLOAD}, "retention": "10m"},
+            },
+        }
+        before = self.completed("hello")
+        self.addCleanup(self.kubectl, "delete", "crontask/private", "taskqueue/wrong", "secret/wrong")
+        self.kubectl.apply(task)
+        until("it has run", lambda: self.completed("hello") >= before + 2)
+        until("all workers run", lambda: "Pending" not in self.kubectl("get", "pods"))
+        # A queue on a Redis that does not answer, with a password of its own.
+        wrong = f"redis://:{self.password}x@cronmill-redis.{NAMESPACE}.svc:6379/0"
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wrong"}, "stringData": {"url": wrong}}
+        queue = {
+            "apiVersion": "cronmill.dev/v1alpha1",
+            "kind": "TaskQueue",
+            "metadata": {"name": "wrong"},
+            "spec": {"redis": {"secretRef": {"name": "wrong"}}, "queues": [{"name": "default"}]},
+        }
+        self.kubectl.apply(secret, queue)
+        until("it is refused", lambda: "False" in self.kubectl("get", "taskqueue", "wrong"))
+        written = self.written()
+        self.assertIn("the schedule is in force", written["events"])
+        self.assertTrue(any("hello" in text for name, text in written.items() if name.startswith("hello-worker")))
+        for place, text in written.items():
+            for secret in (self.password, "redis://"):
+                self.assertNotIn(secret, text, place)
+            # The handler itself may tell what it was given: hello does.
+            if not place.startswith("hello-worker"):
+                self.assertNotIn(PAYLOAD, text, place)
+
+    def written(self):
+        """Everything that cronmill wrote for people, by where it stands."""
+        texts = {"events": self.kubectl("get", "events", "-A", "-o", "json")}
+        for pod in self.kubectl.list("pods", "-A", "-l", "app.kubernetes.io/managed-by"):
+            name, there = pod["metadata"]["name"], pod["metadata"]["namespace"]
+            # Of a container that waits to start there is no log.
+            texts[name] = self.kubectl("logs", "-n", there, name, "--all-containers", check=False)
+        for kind in ("crontasks", "taskqueues", "deployments", "pods", "leases"):
+            found = self.kubectl.list(kind, "-A")
+            # A CronTask's spec holds its payload by right.
+            texts[kind] = json.dumps([{**one, "spec": None, "metadata": managed(one)} for one in found])
+        return texts
+
+    def test_the_table_is_the_one_in_the_docs(self):
+        readme = (bed.ROOT / "README.md").read_text()
+        for kind in ("crontasks", "taskqueues"):
+            header = self.kubectl("get", kind).splitlines()[0].split()
+            shown = [line.split() for line in readme.splitlines() if line.startswith("NAME ")]
+            self.assertIn(header, shown, kind)
+
+    def test_uninstalled_before_its_objects_it_holds_none_of_them_up(self):
+        """The last one, by its name: the others need what it takes away."""
+        self.kubectl("create", "namespace", "leaving")
+        url = base64.b64decode(self.secret["url"]).decode()
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "redis"}, "stringData": {"url": url}}
+        queue = {
+            "apiVersion": "cronmill.dev/v1alpha1",
+            "kind": "TaskQueue",
+            "metadata": {"name": "leaving"},
+            "spec": {
+                "redis": {"secretRef": {"name": "redis"}},
+                "queues": [{"name": "default", "redisName": "leaving"}],
+                "deletionPolicy": "Delete",
+            },
+        }
+        for thing in (secret, queue):
+            thing["metadata"]["namespace"] = "leaving"
+        self.kubectl.apply(secret, queue)
+        there = lambda: self.kubectl.get("taskqueue", "leaving", "-n", "leaving")
+        until("it has its finalizer", lambda: there()["metadata"].get("finalizers"))
+        helm = (build.folder_of("helm") / "helm", f"--kubeconfig={State(self.at).kubeconfig}", f"--namespace={NAMESPACE}")
+        done = subprocess.run((*helm, "uninstall", "cronmill", "--wait"), capture_output=True, text=True, timeout=240)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("finalizers", there()["metadata"])
+        for kind in ("deployments", "leases", "roles", "rolebindings", "jobs", "serviceaccounts"):
+            left = [one["metadata"]["name"] for one in self.kubectl.list(kind, "-n", NAMESPACE)]
+            self.assertEqual([name for name in left if "cronmill" in name], [], kind)
+        self.kubectl("delete", "namespace", "leaving", "--timeout=30s")
+
+
+def managed(thing):
+    """Metadata without what kubectl itself keeps there of the spec it applied."""
+    kept = dict(thing["metadata"])
+    notes = dict(kept.get("annotations") or {})
+    notes.pop("kubectl.kubernetes.io/last-applied-configuration", None)
+    return {**kept, "annotations": notes}
+
+
+if __name__ == "__main__":
+    unittest.main()
