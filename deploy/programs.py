@@ -10,11 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parent))
+
+import kept
+
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("cronmill", "cronmill-worker")
 # What a command of Cargo takes to share this build.
 RELEASE = ("--locked", "--release", "--config", str(ROOT / "deploy/release.toml"))
-
 # How many builds the cache keeps, 60 MB each.
 KEPT = 4
 
@@ -25,8 +28,8 @@ class NotBuilt(Exception):
 
 def built():
     """The folder of the programs, which are built when the cache has none from these very files."""
-    place = cache() / key()
-    if not used(place):
+    place = kept.cache("programs") / key()
+    if not kept.used(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         target = compiled()
         # Another build may put the same programs there at the same time: either's are right.
@@ -40,14 +43,9 @@ def built():
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         remove_old(place.parent)
-        if not used(place):
+        if not kept.used(place):
             raise NotBuilt(f"cannot put the programs into {place}: is there room, may it be written?")
     return place
-
-
-def cache():
-    """Where built programs are kept outside the clone, so that a fresh clone has them at once."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cronmill" / "programs"
 
 
 def key():
@@ -64,20 +62,10 @@ def key():
     return digest.hexdigest()[:16]
 
 
-def used(place):
-    """Whether the folder is there; if so, notes that somebody asked for it."""
-    try:
-        os.utime(place)
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def remove_old(folder):
     """Leaves the programs that were asked for last."""
-    kept = sorted(folder.iterdir(), key=lambda place: place.stat().st_mtime, reverse=True)
-    for place in kept[KEPT:]:
-        shutil.rmtree(place, ignore_errors=True)
+    for place in sorted(folder.iterdir(), key=lambda place: place.stat().st_mtime, reverse=True)[KEPT:]:
+        kept.remove(place)
 
 
 def compiled():

@@ -22,12 +22,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::Mutex;
 
 use super::ShopError;
-use super::shop_data::unsettled;
+use super::shop_data::{database, unsettled};
 
 /// How long a statement waits for another process's transaction; below a worker's drain time.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -131,18 +131,13 @@ impl Shop {
 }
 
 async fn open(path: &Path) -> Result<SqliteConnection, ShopError> {
-    let mut connection = SqliteConnectOptions::new()
-        .filename(path)
+    let mut connection = database(path)
         // A wrong path must not end as "nothing to do" on a new, empty file.
         .create_if_missing(false)
         .journal_mode(SqliteJournalMode::Wal)
         // A power cut may take the last batches back, but each as a whole, so the next run repeats them.
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(BUSY_TIMEOUT)
-        .foreign_keys(true)
-        // A container has no folder for files that come and go.
-        .pragma("temp_store", "MEMORY")
-        .disable_statement_logging()
         .connect()
         .await
         .map_err(ShopError::open(path))?;

@@ -120,6 +120,16 @@ pub async fn generate(path: &Path, size: ShopSize) -> Result<(), ShopError> {
     placed
 }
 
+/// How every database of the shop is opened.
+pub(super) fn database(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        // A container has no folder for files that come and go.
+        .pragma("temp_store", "MEMORY")
+        .disable_statement_logging()
+}
+
 fn partial_name(path: &Path) -> PathBuf {
     let mut name = OsString::from(path.as_os_str());
     name.push(format!(".partial-{}", std::process::id()));
@@ -127,16 +137,11 @@ fn partial_name(path: &Path) -> PathBuf {
 }
 
 async fn write(path: &Path, size: ShopSize) -> Result<(), ShopError> {
-    let mut connection = SqliteConnectOptions::new()
-        .filename(path)
+    let mut connection = database(path)
         .create_if_missing(true)
         // Nobody sees the file before it is complete, so nothing of it needs to survive a crash.
         .journal_mode(SqliteJournalMode::Off)
         .synchronous(SqliteSynchronous::Off)
-        .foreign_keys(true)
-        // A container has no folder for files that come and go.
-        .pragma("temp_store", "MEMORY")
-        .disable_statement_logging()
         .connect()
         .await
         .map_err(ShopError::open(path))?;

@@ -35,6 +35,13 @@ impl Field {
         Self::on(ApiServer::shared())
     }
 
+    /// The same on an API server of its own, which counts what nobody else asks for.
+    pub(crate) fn alone() -> Self {
+        let api = ApiServer::start();
+        api.install_definitions();
+        Self::on(Arc::new(api))
+    }
+
     pub(crate) fn on(api: Arc<ApiServer>) -> Self {
         let namespace = format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed));
         api.kubectl(&["create", "namespace", &namespace]);
@@ -120,6 +127,19 @@ impl Field {
     /// What redis-cli answers.
     pub(crate) fn cli(&self, words: &[&str]) -> String {
         self.redis.cli(words)
+    }
+
+    /// How many writes of a sort the API server has been asked for.
+    pub(crate) fn writes(&self, resource: &str, subresource: &str) -> u64 {
+        let metrics = self.api.kubectl(&["get", "--raw", "/metrics"]);
+        let is_of = |line: &&str| {
+            line.starts_with("apiserver_request_total{")
+                && line.contains(&format!("resource=\"{resource}\""))
+                && line.contains(&format!("subresource=\"{subresource}\""))
+                && ["verb=\"APPLY\"", "verb=\"PATCH\"", "verb=\"PUT\""].iter().any(|verb| line.contains(verb))
+        };
+        let count = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+        metrics.lines().filter(is_of).filter_map(count).map(|count| count as u64).sum()
     }
 
     /// The uids of entries that are in force in a queue.

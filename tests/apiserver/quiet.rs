@@ -1,31 +1,11 @@
 //! What is as it should be is not written again, however often it is looked at.
 
-use std::sync::Arc;
-
 use crate::field::{Field, LIMIT, queue, task};
-use crate::support::{ApiServer, until};
-
-/// How many writes of a sort the API server has been asked for.
-fn asked(api: &ApiServer, resource: &str, subresource: &str) -> u64 {
-    let metrics = api.kubectl(&["get", "--raw", "/metrics"]);
-    let is_of = |line: &&str| {
-        line.starts_with("apiserver_request_total{")
-            && line.contains(&format!("resource=\"{resource}\""))
-            && line.contains(&format!("subresource=\"{subresource}\""))
-            && ["verb=\"APPLY\"", "verb=\"PATCH\"", "verb=\"PUT\""].iter().any(|verb| line.contains(verb))
-    };
-    let count = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
-    metrics.lines().filter(is_of).filter_map(count).map(|count| count as u64).sum()
-}
+use crate::support::until;
 
 #[tokio::test]
 async fn a_look_without_news_writes_neither_status_nor_workers() {
-    // Of its own, so that nobody else is counted.
-    let field = Field::on({
-        let api = ApiServer::start();
-        api.install_definitions();
-        Arc::new(api)
-    });
+    let field = Field::alone();
     let operator = field.operator("a", &["--status-writes-per-second", "50"]).await;
     field.apply(&queue("workers: {}"));
     field.apply(&task("seldom", "@yearly", ""));
@@ -39,7 +19,7 @@ async fn a_look_without_news_writes_neither_status_nor_workers() {
     .await;
     let written = || {
         let sorts = [("crontasks", "status"), ("taskqueues", "status"), ("deployments", ""), ("secrets", "")];
-        sorts.map(|(resource, subresource)| asked(&field.api, resource, subresource))
+        sorts.map(|(resource, subresource)| field.writes(resource, subresource))
     };
     let looks = async || operator.metric("cronmill_operator_status_refreshes_total").await;
     let (before, refreshed) = (written(), looks().await);

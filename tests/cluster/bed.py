@@ -48,6 +48,14 @@ class Bed(unittest.TestCase):
         self.addCleanup(ending.down, State(place))
         return place
 
+    @classmethod
+    def place_of_all(cls):
+        """The folder of a cluster that all tests of the class share."""
+        place, remove = folder()
+        cls.addClassCleanup(remove)
+        cls.addClassCleanup(ending.down, State(place))
+        return place
+
     def assert_no_trace(self, place):
         self.assertEqual(ending.members(State(place)), set())
         self.assertFalse(place.exists(), place)

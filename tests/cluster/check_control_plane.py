@@ -10,7 +10,7 @@ import subprocess
 import sys
 import unittest
 
-import bed
+import bed  # which says where build is
 import build
 import control_plane
 import ending
@@ -24,9 +24,7 @@ class Serving(Bed):
 
     @classmethod
     def setUpClass(cls):
-        cls.at, remove = bed.folder()
-        cls.addClassCleanup(remove)
-        cls.addClassCleanup(ending.down, State(cls.at))
+        cls.at = cls.place_of_all()
         cluster("up", "--control-plane", "--state", cls.at)
         cls.kubectl = Kubectl(cls.at)
 

@@ -7,7 +7,6 @@ import unittest
 
 import bed
 import build
-import ending
 import namespaces
 from bed import Bed, Kubectl, cluster, until
 from state import State
@@ -30,9 +29,7 @@ class Cronmill(Bed):
 
     @classmethod
     def setUpClass(cls):
-        cls.at, remove = bed.folder()
-        cls.addClassCleanup(remove)
-        cls.addClassCleanup(ending.down, State(cls.at))
+        cls.at = cls.place_of_all()
         cluster("trial", "--state", cls.at, limit_s=LIMIT_S)
         cls.kubectl = Kubectl(cls.at)
         cls.secret = cls.kubectl.get("secret", "cronmill-redis", "-n", NAMESPACE)["data"]

@@ -7,7 +7,6 @@ import subprocess
 import unittest
 from pathlib import Path
 
-import bed
 import control_groups
 import ending
 import namespaces
@@ -89,10 +88,8 @@ class Node(Bed):
 
     @classmethod
     def setUpClass(cls):
-        cls.at, remove = bed.folder()
+        cls.at = cls.place_of_all()
         cls.before = machine(State(cls.at))
-        cls.addClassCleanup(remove)
-        cls.addClassCleanup(ending.down, State(cls.at))
         cluster("up", "--state", cls.at)
         cls.kubectl = Kubectl(cls.at)
         cls.kubectl("label", "namespace", "default", "pod-security.kubernetes.io/enforce=restricted")

@@ -32,6 +32,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parents[1] / "deploy"))
+
+import kept
+
 LINKER = ("-s", "-w")
 DISK_GB = 2.0
 SETTINGS = ("tags", "version_of", "ldflags", "disk_gb")
@@ -127,29 +131,20 @@ def tools(text):
 
 
 def cache():
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cronmill" / "tools"
+    return kept.cache("tools")
 
 
 def folder_of(name, home=HERE):
     """The folder with the programs of a set, built when the cache has none."""
     wanted = Set.of(name, home)
     place = cache() / f"{name}-{wanted.key()}"
-    if not used(place):
+    if not kept.used(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         with alone(place.parent / f".{name}.lock", name):
-            if not used(place):
+            if not kept.used(place):
                 build(wanted, place)
                 remove_old(name, place)
     return place
-
-
-def used(place):
-    """Whether the folder is there; if so, notes that somebody asked for it."""
-    try:
-        os.utime(place)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 @contextlib.contextmanager
@@ -242,10 +237,7 @@ def remove_old(name, place):
     for old in cache().glob(f"{name}-*"):
         is_ours = re.fullmatch(re.escape(name) + r"-[0-9a-f]{16}", old.name) and old != place
         if is_ours and time.time() - old.stat().st_mtime > UNUSED_S:
-            # Out of sight first: what is half removed must not look complete.
-            gone = old.with_name(f".{name}-{old.name[-16:]}.unfinished")
-            old.rename(gone)
-            shutil.rmtree(gone, ignore_errors=True)
+            kept.remove(old)
             say(f"{name}: removed an old build, {old}")
 
 

@@ -11,7 +11,8 @@ use super::{build, trouble};
 use crate::broker::BrokerError;
 use crate::crd::{Duration as Span, TaskQueue, TaskQueueStatus, WorkersStatus};
 use crate::operator::conditions::{
-    QUEUES_CLAIMED, READY, REDIS_REACHABLE, Refusal, SCALING, Wanted, conditions, is_true, verdict,
+    QUEUES_CLAIMED, READY, REDIS_REACHABLE, Refusal, SCALING, Wanted, are_written, conditions, is_true,
+    verdict,
 };
 use crate::operator::context::{Context, ObjectName};
 use crate::operator::site::Site;
@@ -81,7 +82,7 @@ pub(super) async fn write_ending(
         wanted.push(Wanted::new(QUEUES_CLAIMED, true, "Claimed", "the queues in Redis are this TaskQueue's"));
     }
     let after = conditions(&status.conditions, wanted, generation, Timestamp::now());
-    if after == status.conditions {
+    if are_written(&status.conditions, &after) {
         return Ok(());
     }
     let body = json!({ "observedGeneration": generation, "conditions": after });
