@@ -9,13 +9,13 @@ use super::FleetName;
 use crate::scaling::{History, Policy};
 
 /// The format that is written, and the highest that is understood.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 /// A fleet as whoever decided about it last knew it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FleetRecord {
-    format: u32,
+    pub(super) format: u32,
     /// When it was written, by Redis's clock.
     pub at: Timestamp,
     /// Which fleet it is.
@@ -32,19 +32,12 @@ pub struct FleetRecord {
     /// Why, in one fixed word.
     pub reason: String,
     /// How long a worker takes to be there.
-    lead_time_ms: u64,
+    pub(super) lead_time_ms: u64,
     /// How long a run takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    run_time_ms: Option<u64>,
+    pub(super) run_time_ms: Option<u64>,
     /// What was wanted lately.
     pub history: History,
-}
-
-/// What was learned of a fleet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Learned {
-    pub(super) lead_time: Duration,
-    pub(super) run_time: Option<Duration>,
 }
 
 impl FleetRecord {
@@ -69,28 +62,5 @@ impl FleetRecord {
 
     pub(super) fn to_text(&self) -> String {
         serde_json::to_string(self).expect("text, numbers and times can be written")
-    }
-
-    pub(super) fn learned(mut self, learned: Learned) -> Self {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        (self.lead_time_ms, self.run_time_ms) = (millis(learned.lead_time), learned.run_time.map(millis));
-        self
-    }
-
-    /// One about which nothing was learned.
-    pub(super) fn new(at: Timestamp, name: FleetName, policy: Policy, history: History) -> Self {
-        Self {
-            format: FORMAT,
-            at,
-            name,
-            queues: Vec::new(),
-            policy,
-            current: 0,
-            replicas: 0,
-            reason: String::new(),
-            lead_time_ms: 0,
-            run_time_ms: None,
-            history,
-        }
     }
 }

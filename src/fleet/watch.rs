@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::record::Learned;
+use super::record::FORMAT;
 use super::{FleetRecord, Work};
 use crate::broker::{Broker, BrokerError};
 use crate::scaling::{History, LeadTime, Plan, Policy, RunTime, plan};
@@ -47,6 +47,7 @@ struct Written {
     reason: &'static str,
     policy: Policy,
     lead_time: Duration,
+    is_run_time_known: bool,
 }
 
 impl FleetWatch {
@@ -138,6 +139,7 @@ impl FleetWatch {
             reason: plan.reason.as_str(),
             policy,
             lead_time: self.lead_time.get(),
+            is_run_time_known: self.run_time.get().is_some(),
         };
         let is_known = self.written.as_ref().is_some_and(|before| {
             let age = Duration::try_from(now.duration_since(before.at)).unwrap_or(Duration::MAX);
@@ -146,13 +148,26 @@ impl FleetWatch {
         if is_known {
             return None;
         }
-        let mut record = FleetRecord::new(now, self.name.clone(), policy, self.history.clone()?);
-        record.queues = self.queues.iter().map(ToString::to_string).collect();
-        (record.current, record.replicas) = (written.current, written.replicas);
-        written.reason.clone_into(&mut record.reason);
+        let record = FleetRecord {
+            format: FORMAT,
+            at: now,
+            name: self.name.clone(),
+            queues: self.queues.iter().map(ToString::to_string).collect(),
+            policy,
+            current: written.current,
+            replicas: written.replicas,
+            reason: written.reason.to_owned(),
+            lead_time_ms: whole_ms(self.lead_time.get()),
+            run_time_ms: self.run_time.get().map(whole_ms),
+            history: self.history.clone()?,
+        };
         self.written = Some(written);
-        Some(record.learned(Learned { lead_time: self.lead_time.get(), run_time: self.run_time.get() }))
+        Some(record)
     }
+}
+
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Times of a clock that goes on when processes end.

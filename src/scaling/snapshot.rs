@@ -44,19 +44,14 @@ impl Snapshot {
     /// Tasks that wait, or will within the time looked ahead.
     #[must_use]
     pub fn backlog(&self) -> u64 {
-        self.backlog_now().saturating_add(self.backlog_soon())
+        let soon =
+            [self.scheduled_soon, self.retry_soon, self.ripe_groups, self.waiting_ticks, self.ticks_soon];
+        soon.into_iter().fold(self.backlog_now(), u64::saturating_add)
     }
 
     /// What a worker could begin with at this moment, or within a second.
     pub(super) fn backlog_now(&self) -> u64 {
-        [self.pending, self.expired].into_iter().fold(0, u64::saturating_add)
-    }
-
-    /// What is to come.
-    pub(super) fn backlog_soon(&self) -> u64 {
-        let soon =
-            [self.scheduled_soon, self.retry_soon, self.ripe_groups, self.waiting_ticks, self.ticks_soon];
-        soon.into_iter().fold(0, u64::saturating_add)
+        self.pending.saturating_add(self.expired)
     }
 }
 

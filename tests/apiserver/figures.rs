@@ -16,7 +16,7 @@ use crate::support::{full_size, until};
 const SIDE_BY_SIDE: usize = 10;
 
 /// Does something with CronTasks `task-0` … by kubectl, in batches side by side: one alone is slowed down by itself.
-fn in_batches(count: usize, act: impl Fn(std::ops::Range<usize>) + Sync) {
+pub(crate) fn in_batches(count: usize, act: impl Fn(std::ops::Range<usize>) + Sync) {
     std::thread::scope(|scope| {
         for first in (0..count).step_by(count.div_ceil(SIDE_BY_SIDE)) {
             let act = &act;
@@ -62,7 +62,7 @@ fn status_writes(field: &Field) -> u64 {
 }
 
 /// A process' memory in MB, as the system tells it: `VmRSS` now, `VmHWM` at its peak.
-fn memory(replica: &Replica, field: &str) -> f64 {
+pub(crate) fn memory(replica: &Replica, field: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", replica.process.pid())).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the system tells it");
     let kib: f64 = line.trim_matches([':', ' ', '\t']).trim_end_matches(" kB").parse().expect("a number");

@@ -10,6 +10,7 @@ mod endings;
 mod field;
 mod figures;
 mod fleets;
+mod idle;
 mod leading;
 mod outages;
 mod quiet;

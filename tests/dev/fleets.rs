@@ -11,6 +11,7 @@ use cronmill::producer::{Client, Task};
 use cronmill::task::QueueName;
 use jiff::SignedDuration;
 use rustix::process::{Signal, kill_process};
+use serde_json::Value;
 
 use crate::field::{
     Dev, Folder, command_line, completed, count, cronmill, indented, pid, queue, runs, task, template,
@@ -179,6 +180,32 @@ async fn a_worker_is_started_before_a_delayed_task_is_due_and_not_long_before() 
         .map(|event| event["why"].to_string())
         .collect();
     assert!(why[0].contains("1 task is due soon; 1 should run at once"), "{why:?}");
+}
+
+#[tokio::test]
+async fn a_thousand_tasks_that_take_a_millisecond_get_at_most_one_worker_more() {
+    let redis = RedisServer::start();
+    let scaling = "workers: {concurrency: 1, scaling: {minReplicas: 1, maxReplicas: 10, stabilization: 0s}}";
+    let folder = Folder::with(&[("q.yaml", queue(scaling))]);
+    let dev = Dev::on(&redis, &folder, &[]);
+    has_workers(&dev, 1).await;
+    // From this one it is learned how long one takes.
+    enqueue(&redis, "hello", "{}").await;
+    completed(&redis, 1).await;
+    let run_time = || {
+        let record = redis.cli(["GET", "cronmill:{q}:fleet"]);
+        serde_json::from_str::<Value>(&record).ok()?["runTimeMs"].as_u64()
+    };
+    dev.until("that is written down", async || run_time().is_some()).await;
+    let client = Client::new(Broker::connect(&redis.endpoint()).await.unwrap());
+    let task =
+        || Task::new("hello", Bytes::from_static(b"{}")).queue("q").retention(Duration::from_secs(600));
+    let enqueued = client.enqueue_batch((0..1_000).map(|_| task()).collect()).await;
+    assert!(enqueued.iter().all(Result::is_ok));
+    completed(&redis, 1_001).await;
+    let sizes: Vec<_> = dev.events().iter().filter_map(|event| event["to"].as_u64()).collect();
+    println!("a run takes {:?} ms; the sizes of the fleet: {sizes:?}", run_time());
+    assert!(sizes.iter().all(|size| *size <= 2), "{sizes:?}");
 }
 
 /// How often an attempt of a task has failed, by asynq's own counter.

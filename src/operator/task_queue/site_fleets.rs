@@ -115,13 +115,14 @@ impl<'a> SiteFleets<'a> {
             self.reader.keep_only(|queue| read.contains(queue));
         }
         self.muster(&candidates).await?;
+        // Before it is decided: a worker may be there, do all there is to do, and be sent away in one look.
+        self.hear_of_starts().await?;
         let decided = self.decide(candidates).await?;
         if only.is_none() {
             let at_rest = decided.iter().filter(|one| one.is_at_rest);
             self.idle.wait_on(at_rest.flat_map(|one| one.candidate.queues.iter().cloned()).collect());
         }
         self.ask(&decided).await;
-        self.hear_of_starts().await?;
         let now = self.broker.now();
         write_records(&self.broker, self.fleets.values_mut().map(Fleet::watch), now).await
     }
