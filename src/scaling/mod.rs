@@ -12,7 +12,7 @@ mod snapshot;
 pub use history::History;
 pub use lead_time::LeadTime;
 pub use plan::{Plan, Reason, plan};
-pub use run_time::{RunTime, approach};
+pub use run_time::RunTime;
 pub use snapshot::{Policy, Snapshot};
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-/// How much a new measurement weighs against the old ones.
+/// How much one new measurement weighs against the old ones.
 const WEIGHT: f64 = 0.2;
+/// Runs that together leave nothing of what was known before.
+const ENOUGH: u64 = 100;
 
 /// The run time of one fleet's tasks.
 #[derive(Debug, Clone, Default)]
@@ -41,14 +43,10 @@ impl RunTime {
         }
         let measured = self.running_s / ended as f64;
         self.running_s = 0.0;
-        self.seconds = Some(self.seconds.map_or(measured, |old| approach(old, measured)));
+        // Each run that has ended is a measurement: of many at once, nothing older is left.
+        let older = (1.0 - WEIGHT).powi(ended.min(ENOUGH) as i32);
+        self.seconds = Some(self.seconds.map_or(measured, |old| measured + older * (old - measured)));
     }
-}
-
-/// An average in which older measurements count less and less.
-#[must_use]
-pub fn approach(old: f64, new: f64) -> f64 {
-    (old + WEIGHT * (new - old)).max(0.0)
 }
 
 #[cfg(test)]
@@ -72,6 +70,9 @@ mod tests {
         // One run of a minute after another.
         let long = learned((0..1200).map(|look| (1, look / 240))).unwrap();
         assert!((57.0..63.0).contains(&long), "{long}");
+        // A slow one before very many quick ones: it is soon forgotten.
+        let quick = learned([(0, 0), (1, 1), (1, 51), (1, 101)]).unwrap();
+        assert!(quick < 0.006, "{quick}");
         // Thousands a second: hardly ever is one seen running.
         let short = learned((0..100).map(|look| (look % 2, look * 500))).unwrap();
         assert!(short < 0.001, "{short}");

@@ -11,8 +11,9 @@ use crate::zero::{replicas, scaled, served};
 
 /// Queues that a leader waits on, at most, each with a connection of its own.
 const WAITS_MAX: usize = 100;
-/// Tasks of a burst.
+/// Tasks of a burst, and the workers it gets: as many as are allowed where nothing is said.
 const BURST: usize = 1_000;
+const MOST_WORKERS: u32 = 10;
 
 /// Clients that wait in a blocking command.
 fn blocked(field: &Field) -> usize {
@@ -72,10 +73,10 @@ async fn many_idle_queues_take_few_connections_and_a_burst_on_any_is_decided_wit
         let arrived = Timestamp::now();
         field.cli(&words);
         let queue = format!("{}/{name}", field.namespace);
-        let decided = async || scaled(&operator, &queue, 30).is_some();
+        let decided = async || scaled(&operator, &queue, MOST_WORKERS).is_some();
         until(LIMIT, "it is scaled, in one step", decided).await;
-        took.push(scaled(&operator, &queue, 30).expect("seen above").duration_since(arrived));
-        assert_eq!(replicas(&field, &name), Some(30));
+        took.push(scaled(&operator, &queue, MOST_WORKERS).expect("seen above").duration_since(arrived));
+        assert_eq!(replicas(&field, &name), Some(u64::from(MOST_WORKERS)));
         most = most.max(blocked(&field));
     }
     println!(
