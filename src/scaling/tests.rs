@@ -66,6 +66,10 @@ fn the_work_decides_the_number() {
         // 1000 tasks of a second each: a hundred at once keep the wait at ten seconds.
         (Snapshot { run_time: second, ..pending(1000) }, (5, Reason::Work)),
         (Snapshot { run_time: Some(Duration::ZERO), ..pending(1000) }, (1, Reason::Work)),
+        (
+            Snapshot { run_time: Some(Duration::from_millis(1)), active: 20, ..pending(1000) },
+            (2, Reason::Work),
+        ),
         // A run longer than the target wait: one slot a task, never more.
         (Snapshot { run_time: Some(Duration::from_secs(3600)), ..pending(40) }, (2, Reason::Work)),
         (Snapshot { active: 41, ..none }, (3, Reason::Work)),
