@@ -15,4 +15,5 @@ mod outages;
 mod quiet;
 mod retired;
 mod slice;
+mod unserved;
 mod wrong;
