@@ -70,7 +70,10 @@ impl Field {
             "--lease-namespace",
             &self.namespace,
         ]);
-        command.args(["--cluster-id", &format!("cluster-{}", self.namespace), "--identity", identity]);
+        command.args(["--identity", identity]);
+        if !flags.contains(&"--cluster-id") {
+            command.args(["--cluster-id", &format!("cluster-{}", self.namespace)]);
+        }
         command.args(["--worker-image", "cronmill:test", "--listen", &probes.to_string()]);
         // As in the chart.
         command.args(flags).env("KUBECONFIG", kubeconfig).env("MALLOC_ARENA_MAX", "1");

@@ -127,3 +127,32 @@ async fn a_schedule_deleted_while_no_operator_ran_is_not_fired_before_a_leader_t
     until(LIMIT, "the leader takes it out", async || field.entries("default") == [stays.clone()]).await;
     assert_eq!(fired(&gone), before.0, "it is deleted");
 }
+
+#[tokio::test]
+async fn a_copy_of_a_cluster_does_not_fire_the_schedules_of_the_one_it_was_copied_from() {
+    let field = Field::new();
+    let mut first = field.operator("a", &[]).await;
+    field.apply(&queue(""));
+    field.apply(&task("often", "@every 1s", ""));
+    field.ready("crontask", "often").await;
+    first.process.terminate();
+    assert!(first.process.exit_blocking(LIMIT).success());
+    let fired = || field.cli(&["LLEN", "asynq:{default}:pending"]).parse::<u64>().unwrap();
+    let before = fired();
+    // The objects have the same uids there. Nobody leads, so the entries stay as they are.
+    hold_lease(&field);
+    let second = field.operator("b", &["--cluster-id", "copy"]).await;
+    let sees = async || second.process.stderr().iter().any(|line| line.contains("uses Redis at"));
+    until(LIMIT, "it has found the queue's Redis", sees).await;
+    let is_ready = async || second.probe("/readyz").await.is_some_and(|(code, _)| code == 200);
+    until(LIMIT, "it has read all objects", is_ready).await;
+    let seen = Instant::now();
+    until(LIMIT, "it has had time", async || {
+        assert_eq!(fired(), before);
+        seen.elapsed() >= WATCHED
+    })
+    .await;
+    // Who may fire them does.
+    let _third = field.operator("c", &[]).await;
+    until(LIMIT, "they fire on", async || fired() > before).await;
+}
