@@ -101,6 +101,7 @@ async fn under_delete_nothing_of_a_queue_is_left_and_under_drain_its_tasks_are_w
     until(LIMIT, "there are tasks", async || field.cli(&["LLEN", "asynq:{default}:pending"]) != "0").await;
     field.delete("taskqueue", "main");
     until(LIMIT, "it says what it waits for", async || {
+        assert!(!field.get("taskqueue", "main").is_null(), "it is gone before its tasks");
         field
             .condition("taskqueue", "main", "Ready")
             .is_some_and(|(_, reason, said)| reason == "Ending" && said.contains("still to be finished"))
