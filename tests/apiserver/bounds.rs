@@ -101,6 +101,7 @@ async fn under_delete_nothing_of_a_queue_is_left_and_under_drain_its_tasks_are_w
     until(LIMIT, "there are tasks", async || field.cli(&["LLEN", "asynq:{default}:pending"]) != "0").await;
     field.delete("taskqueue", "main");
     until(LIMIT, "it says what it waits for", async || {
+        assert!(!field.get("taskqueue", "main").is_null(), "it is gone before its tasks");
         field
             .condition("taskqueue", "main", "Ready")
             .is_some_and(|(_, reason, said)| reason == "Ending" && said.contains("still to be finished"))
@@ -139,4 +140,51 @@ async fn a_namespace_goes_while_redis_is_away_and_its_queues_are_deleted_when_it
     until(LIMIT, "its keys are gone", async || doomed.cli(&["KEYS", "*{default}*"]).is_empty()).await;
     assert!(back.elapsed().as_secs() < 60, "{:?}", back.elapsed());
     assert_eq!(doomed.cli(&["LLEN", "asynq:{kept}:pending"]), "1", "Drain is Retain here");
+}
+
+#[tokio::test]
+async fn a_namespace_is_not_held_up_by_tasks_that_its_queue_would_wait_for() {
+    let (field, doomed) = (Field::new(), Field::new());
+    let _operator = field.operator("a", &["--watch-namespace", &doomed.namespace]).await;
+    doomed.apply(&ending("Drain"));
+    doomed.ready("taskqueue", "main").await;
+    doomed.cli(&["LPUSH", "asynq:{default}:pending", "one"]);
+    doomed.api.kubectl(&["delete", "namespace", &doomed.namespace, "--wait=false"]);
+    until(LIMIT, "the namespace is gone", async || {
+        let ready = doomed.condition("taskqueue", "main", "Ready");
+        assert!(ready.as_ref().is_none_or(|(_, reason, _)| reason != "Ending"), "it waits: {ready:?}");
+        doomed.api.kubectl(&["get", "namespace", &doomed.namespace, "--ignore-not-found"]).is_empty()
+    })
+    .await;
+    assert_eq!(doomed.cli(&["LLEN", "asynq:{default}:pending"]), "1", "Drain is Retain here");
+}
+
+/// A TaskQueue on queues of these names in Redis.
+fn on_queues(name: &str, queues: &[&str]) -> String {
+    let listed: Vec<_> = queues.iter().map(|queue| format!("{{name: {queue}}}")).collect();
+    named_queue(name, "").replace("{name: default}", &listed.join(", "))
+}
+
+#[tokio::test]
+async fn a_task_queue_that_is_refused_one_queue_takes_none() {
+    let field = Field::new();
+    let _operator = field.operator("a", &[]).await;
+    field.apply(&on_queues("first", &["taken"]));
+    field.ready("taskqueue", "first").await;
+    field.apply(&on_queues("second", &["free", "taken"]));
+    field.refused("taskqueue", "second", "QueueClaimed").await;
+    field.apply(&on_queues("third", &["free"]));
+    field.ready("taskqueue", "third").await;
+}
+
+#[tokio::test]
+async fn a_queue_that_a_task_queue_names_no_more_is_free_for_another() {
+    let field = Field::new();
+    let _operator = field.operator("a", &[]).await;
+    field.apply(&on_queues("first", &["kept", "dropped"]));
+    field.ready("taskqueue", "first").await;
+    field.apply(&on_queues("second", &["dropped"]));
+    field.refused("taskqueue", "second", "QueueClaimed").await;
+    field.apply(&on_queues("first", &["kept"]));
+    field.ready("taskqueue", "second").await;
 }

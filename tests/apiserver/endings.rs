@@ -54,3 +54,29 @@ async fn a_queue_whose_redis_nobody_can_find_any_more_goes_after_its_time_and_te
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_left_to_be_deleted_is_spared_once_another_task_queue_has_it() {
+    let field = Field::new();
+    let _operator = field.operator("a", &[]).await;
+    field.apply(&queue("deletionPolicy: Delete"));
+    field.ready("taskqueue", "main").await;
+    field.cli(&["LPUSH", "asynq:{default}:pending", "one"]);
+    let redis = rustix::process::Pid::from_raw(field.redis.pid().cast_signed()).unwrap();
+    rustix::process::kill_process(redis, rustix::process::Signal::STOP).unwrap();
+    field.delete("taskqueue", "main");
+    until(LIMIT, "the object is gone", async || field.get("taskqueue", "main").is_null()).await;
+    let is_left = || {
+        let left = field.get("secret", "cronmill-unfinished");
+        left["data"].as_object().is_some_and(|data| !data.is_empty())
+    };
+    assert!(is_left());
+    field.apply(&queue("deletionPolicy: Delete"));
+    until(LIMIT, "the new one is seen", async || {
+        field.get("taskqueue", "main")["metadata"]["finalizers"].is_array()
+    })
+    .await;
+    rustix::process::kill_process(redis, rustix::process::Signal::CONT).unwrap();
+    until(LIMIT, "nothing is left to be done", async || !is_left()).await;
+    assert_eq!(field.cli(&["LLEN", "asynq:{default}:pending"]), "1", "it is the new one's");
+}

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::support::http::{free_address, get};
-use crate::support::{ApiServer, Process, RedisServer, until};
+use crate::support::{ApiServer, Process, RedisServer, eventually};
 
 /// How long anything may take on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -22,6 +22,9 @@ pub(crate) struct Field {
     pub(crate) redis: RedisServer,
     pub(crate) namespace: String,
 }
+
+/// Status, reason and message of a condition.
+type Said = (String, String, String);
 
 /// One replica.
 pub(crate) struct Replica {
@@ -70,7 +73,10 @@ impl Field {
             "--lease-namespace",
             &self.namespace,
         ]);
-        command.args(["--cluster-id", &format!("cluster-{}", self.namespace), "--identity", identity]);
+        command.args(["--identity", identity]);
+        if !flags.contains(&"--cluster-id") {
+            command.args(["--cluster-id", &format!("cluster-{}", self.namespace)]);
+        }
         command.args(["--worker-image", "cronmill:test", "--listen", &probes.to_string()]);
         // As in the chart.
         command.args(flags).env("KUBECONFIG", kubeconfig).env("MALLOC_ARENA_MAX", "1");
@@ -90,12 +96,7 @@ impl Field {
     }
 
     /// A condition of an object: its status and reason, and what it says.
-    pub(crate) fn condition(
-        &self,
-        kind: &str,
-        name: &str,
-        condition: &str,
-    ) -> Option<(String, String, String)> {
+    pub(crate) fn condition(&self, kind: &str, name: &str, condition: &str) -> Option<Said> {
         let object = self.get(kind, name);
         let found = object["status"]["conditions"]
             .as_array()?
@@ -108,20 +109,25 @@ impl Field {
 
     /// Waits until an object is Ready.
     pub(crate) async fn ready(&self, kind: &str, name: &str) {
-        let is_ready =
-            async || self.condition(kind, name, "Ready").is_some_and(|(status, _, _)| status == "True");
-        until(LIMIT, &format!("{kind} {name} is ready"), is_ready).await;
+        let last = self.told(kind, name, |(status, _, _)| status == "True").await;
+        last.unwrap_or_else(|last| panic!("{kind} {name} is not ready within {LIMIT:?}: {last:?}"));
     }
 
     /// Waits until an object is not Ready for that reason, and returns what it says.
     pub(crate) async fn refused(&self, kind: &str, name: &str, reason: &str) -> String {
-        let is_refused = async || {
-            self.condition(kind, name, "Ready")
-                .is_some_and(|(status, why, _)| status == "False" && why == reason)
-        };
-        let shown = || self.condition(kind, name, "Ready");
-        until(LIMIT, &format!("{kind} {name} is refused as {reason}, last {:?}", shown()), is_refused).await;
-        shown().map(|(_, _, message)| message).unwrap_or_default()
+        let last = self.told(kind, name, |(status, why, _)| status == "False" && why == reason).await;
+        let said = |last| panic!("{kind} {name} is not refused as {reason} within {LIMIT:?}: {last:?}");
+        last.unwrap_or_else(said).2
+    }
+
+    /// Waits until the condition Ready of an object is such, and returns it; after [`LIMIT`] as it is then.
+    async fn told(&self, kind: &str, name: &str, fits: impl Fn(&Said) -> bool) -> Result<Said, Option<Said>> {
+        let end = Instant::now() + LIMIT;
+        eventually(2 * LIMIT, "kubectl answers", async || match self.condition(kind, name, "Ready") {
+            Some(said) if fits(&said) => Some(Ok(said)),
+            last => (Instant::now() >= end).then_some(Err(last)),
+        })
+        .await
     }
 
     /// What redis-cli answers.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::field::{Field, LIMIT, queue, task};
 use crate::support::until;
 
@@ -89,6 +91,11 @@ async fn a_template_is_followed_whole_and_what_others_set_on_the_deployment_stay
     assert!(deployment["spec"]["template"]["spec"]["nodeSelector"].is_null(), "{}", deployment["spec"]);
     assert_eq!(deployment["spec"]["revisionHistoryLimit"], 3);
     assert_eq!(deployment["metadata"]["annotations"]["team"], "shop");
+    // Nor does the template bring a number of workers with it, which would undo the last scaling.
+    let managed = deployment["metadata"]["managedFields"].as_array().unwrap();
+    let sets_number = |entry: &&Value| !entry["fieldsV1"]["f:spec"]["f:replicas"].is_null();
+    let who: Vec<_> = managed.iter().filter(sets_number).map(|entry| &entry["manager"]).collect();
+    assert_eq!(who, ["cronmill-scaler"]);
 }
 
 #[tokio::test]
@@ -107,7 +114,7 @@ async fn refreshes_of_status_keep_to_their_budget_however_many_ticks_there_are()
     // Every one of them has had its turn.
     until(LIMIT, "all were refreshed", async || {
         let list = field.api.kubectl(&["get", "-n", &field.namespace, "crontasks", "-o", "json"]);
-        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        let list: Value = serde_json::from_str(&list).unwrap();
         list["items"]
             .as_array()
             .is_some_and(|items| items.iter().all(|item| item["status"]["observedAt"].is_string()))

@@ -38,6 +38,10 @@ async fn a_killed_leader_is_replaced_and_not_one_tick_is_lost_or_doubled() {
     field.apply(&task("later", "@hourly", ""));
     field.ready("crontask", "later").await;
     assert_eq!(field.get("lease", "cronmill-operator")["spec"]["leaseTransitions"], 1);
+    // What the first one sends late is older than this.
+    let uid = field.get("crontask", "often")["metadata"]["uid"].as_str().unwrap().to_owned();
+    let epoch = || field.cli(&["HGET", &format!("cronmill:{{default}}:entry:{uid}"), "epoch"]);
+    until(LIMIT, "its entries are the second one's", async || epoch() == "1").await;
     let ticks = ticks(&field);
     let whole = (ticks[ticks.len() - 1] - ticks[0] + 1) as usize;
     assert_eq!(ticks.iter().collect::<HashSet<_>>().len(), ticks.len(), "none twice");
@@ -57,6 +61,7 @@ async fn a_leader_that_is_told_to_stop_gives_the_lease_back() {
     first.process.terminate();
     assert!(first.process.exit_blocking(LIMIT).success());
     let ended = Instant::now();
+    assert_ne!(field.get("lease", "cronmill-operator")["spec"]["holderIdentity"], "a");
     until(LIMIT, "the second one leads", async || second.leads().await).await;
     // Without that it would take the fifteen seconds that a Lease lasts.
     assert!(ended.elapsed() < Duration::from_secs(14), "{:?}", ended.elapsed());
@@ -83,6 +88,23 @@ async fn a_redis_that_forgets_everything_has_its_schedules_back_within_ten_secon
     let last = before[before.len() - 1];
     let again: Vec<_> = ticks(&field).into_iter().filter(|tick| *tick < last).collect();
     assert_eq!(again, Vec::<i64>::new());
+}
+
+#[tokio::test]
+async fn a_schedule_that_fires_seldom_is_back_as_soon_although_no_count_shows_that_it_went() {
+    let field = Field::new();
+    let _operator = field.operator("a", &[]).await;
+    field.apply(&queue(""));
+    field.apply(&task("seldom", "@yearly", ""));
+    field.ready("crontask", "seldom").await;
+    // Nothing else is to be told, so nothing but the claim has the operator look at them.
+    for (kind, name) in [("crontask", "seldom"), ("taskqueue", "main")] {
+        until(LIMIT, "all is told", async || field.get(kind, name)["status"]["observedAt"].is_string()).await;
+    }
+    field.cli(&["FLUSHALL"]);
+    let emptied = Instant::now();
+    until(LIMIT, "it is in force again", async || field.entries("default").len() == 1).await;
+    assert!(emptied.elapsed() < Duration::from_secs(10), "{:?}", emptied.elapsed());
 }
 
 #[tokio::test]

@@ -325,6 +325,9 @@ async fn a_secret_deleted_by_mistake_is_told_and_stops_no_schedule() {
     let fired = || field.cli(&["LLEN", "asynq:{default}:pending"]).parse::<u64>().unwrap_or(0);
     let so_far = fired();
     until(LIMIT, "it fires on", async || fired() >= so_far + 3).await;
+    // Nor does it keep a new one out, whose queue is where it was.
+    field.apply(&task("later", "@hourly", ""));
+    field.ready("crontask", "later").await;
     field.put_secret("redis", &field.redis.plain_url());
     field.ready("taskqueue", "main").await;
 }
