@@ -3,6 +3,8 @@
 //! They are written beside everything else, a few a second: ten thousand objects that are put into force at once must
 //! not cost the API server twice as much. What does not fit is lost, first of what went well; the conditions stay.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +15,7 @@ use kube::api::PostParams;
 use kube::runtime::events::EventType;
 use kube::{Api, Client};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::conditions::READY;
 use crate::causes;
@@ -29,19 +31,25 @@ const GOOD_NEWS_MAX: usize = 512;
 /// Between two events.
 const PAUSE: Duration = Duration::from_millis(40);
 
+/// How long a change that was told is not told again: the watch may still show what was before it.
+const ECHO: Duration = Duration::from_secs(10);
+/// From how many such changes on those are forgotten that are older.
+const ECHOES: usize = 256;
+
 /// Who tells of events.
-#[derive(Clone)]
 pub(super) struct Events {
     waiting: Sender<Event>,
     instance: String,
+    /// What was last told of Ready: by uid, status and reason.
+    told: Mutex<HashMap<String, (Instant, String, String)>>,
 }
 
 impl Events {
-    /// Writes until every clone of it is gone; what waits then is lost.
+    /// Writes until it is gone; what waits then is lost.
     pub(super) fn new(client: Client, identity: &str) -> Self {
         let (waiting, told) = channel(WAITING_MAX);
         tokio::spawn(write(client, told));
-        Self { waiting, instance: identity.to_owned() }
+        Self { waiting, instance: identity.to_owned(), told: Mutex::default() }
     }
 
     /// Tells of a change of Ready, if there was one.
@@ -52,11 +60,27 @@ impl Events {
         if ready(before).as_ref().map(said) == Some(said(&now)) {
             return;
         }
+        if self.was_told(object.uid.as_deref().unwrap_or_default(), &now) {
+            return;
+        }
         let (type_, action) = match now.status.as_str() {
             "True" => (EventType::Normal, "PutIntoForce"),
             _ => (EventType::Warning, "Refuse"),
         };
         self.tell(object, type_, &now.reason, action, &now.message);
+    }
+
+    /// Whether just that was told of an object a moment ago; notes that it is now.
+    fn was_told(&self, uid: &str, ready: &Condition) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= ECHOES {
+            told.retain(|_, (at, ..)| at.elapsed() < ECHO);
+        }
+        let now = (Instant::now(), ready.status.clone(), ready.reason.clone());
+        let before = told.insert(uid.to_owned(), now);
+        before.is_some_and(|(at, status, reason)| {
+            at.elapsed() < ECHO && status == ready.status && reason == ready.reason
+        })
     }
 
     /// Tells of something that happened to an object once.

@@ -79,4 +79,6 @@ async fn what_is_left_to_be_deleted_is_spared_once_another_task_queue_has_it() {
     rustix::process::kill_process(redis, rustix::process::Signal::CONT).unwrap();
     until(LIMIT, "nothing is left to be done", async || !is_left()).await;
     assert_eq!(field.cli(&["LLEN", "asynq:{default}:pending"]), "1", "it is the new one's");
+    // The old one could not give its claim back, and must not keep the new one waiting until that lapses.
+    field.ready("taskqueue", "main").await;
 }

@@ -1,17 +1,17 @@
 //! Queues claimed in Redis, so that no two TaskQueues think they have the same one.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
 use kube::ResourceExt as _;
 use tokio::time::{sleep, timeout};
 
-use crate::broker::{Broker, CLAIM_LIFE, Claimant, PauseNote, QueueClaim};
+use crate::broker::{Broker, BrokerError, CLAIM_LIFE, Claimant, PauseNote, QueueClaim};
 use crate::crd::TaskQueue;
 use crate::operator::conditions::Refusal;
-use crate::operator::context::{Context, ObjectName};
+use crate::operator::context::{Context, ObjectName, Seen};
 use crate::operator::leader::Tenure;
 use crate::operator::site::{Parts, Site, SiteKey};
 use crate::resolve::QueuePlan;
@@ -80,7 +80,7 @@ pub(super) async fn claim(
     let is_known = |held: Held| held.epoch == tenure.epoch && held.generation == generation;
     let mut is_new = !context.claims.of(&uid).is_some_and(is_known);
     for queue in plan.redis_names() {
-        match broker.claim_queue(queue, &who).await.map_err(|error| Refusal::from(&error))? {
+        match take(context, broker, queue, &who).await? {
             QueueClaim::Held => {}
             QueueClaim::Taken => {
                 is_new = true;
@@ -107,6 +107,34 @@ pub(super) async fn claim(
     let held = Held { epoch: tenure.epoch, generation, site: site.key.clone(), queues, name };
     context.claims.lock().insert(uid, held);
     Ok(is_new)
+}
+
+/// Claims one queue, also where the TaskQueue that has it is gone and could not give it back.
+async fn take(
+    context: &Context,
+    broker: &Broker,
+    queue: &QueueName,
+    who: &Claimant,
+) -> Result<QueueClaim, Refusal> {
+    let failed = |error: BrokerError| Refusal::from(&error);
+    let claimed = broker.claim_queue(queue, who).await.map_err(failed)?;
+    match &claimed {
+        QueueClaim::Refused { holder, .. } if is_gone(context, holder) => {
+            broker.yield_queue(queue, &holder.cluster, &holder.uid).await.map_err(failed)?;
+            broker.claim_queue(queue, who).await.map_err(failed)
+        }
+        _ => Ok(claimed),
+    }
+}
+
+/// Whether a TaskQueue of this cluster, in a namespace that is watched, is known not to be there any more.
+fn is_gone(context: &Context, holder: &Claimant) -> bool {
+    let Some((namespace, _)) = holder.object.split_once('/') else { return false };
+    let is_it = |queue: &Arc<Seen<TaskQueue>>| queue.uid().as_ref() == Some(&holder.uid);
+    *holder.cluster == *context.cluster
+        && context.scope(namespace).is_some_and(|scope| {
+            scope.states[1].is_listed() && !scope.queues.state().iter().any(is_it)
+        })
 }
 
 fn claimant(context: &Context, uid: &str, name: &ObjectName) -> Claimant {
