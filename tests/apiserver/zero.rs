@@ -81,7 +81,7 @@ async fn the_first_task_of_an_idle_queue_wakes_its_fleet_at_once_and_any_task_wi
     waited.sort();
     looked.sort();
     // A busy machine may hold up one or the other.
-    assert!(waited[3] < SignedDuration::from_millis(250), "{waited:?}");
+    assert!(waited[3] < SignedDuration::from_millis(500), "{waited:?}");
     assert!(looked[1] < SignedDuration::from_secs(1), "{looked:?}");
 }
 
