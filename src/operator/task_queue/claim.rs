@@ -132,9 +132,9 @@ fn is_gone(context: &Context, holder: &Claimant) -> bool {
     let Some((namespace, _)) = holder.object.split_once('/') else { return false };
     let is_it = |queue: &Arc<Seen<TaskQueue>>| queue.uid().as_ref() == Some(&holder.uid);
     *holder.cluster == *context.cluster
-        && context.scope(namespace).is_some_and(|scope| {
-            scope.states[1].is_listed() && !scope.queues.state().iter().any(is_it)
-        })
+        && context
+            .scope(namespace)
+            .is_some_and(|scope| scope.states[1].is_listed() && !scope.queues.state().iter().any(is_it))
 }
 
 fn claimant(context: &Context, uid: &str, name: &ObjectName) -> Claimant {
