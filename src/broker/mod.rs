@@ -8,7 +8,6 @@
 
 mod bulk;
 mod cancel;
-mod catalogue;
 mod claim;
 mod clock;
 mod cluster_node;

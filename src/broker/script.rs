@@ -134,9 +134,7 @@ scripts! {
     PAUSE = "pause_queue.lua";
     /// Let a queue be claimed again.
     RESUME = "resume_queue.lua";
-    /// Note a type without a handler.
-    NOTE_UNSERVED = "note_unserved.lua";
-    /// Publish a server, its running tasks and its types.
+    /// Publish a server and its running tasks.
     SERVER = "write_server.lua";
     /// Move a waiting task to pending.
     RUN = "run_task.lua" + LEAVE + GROUP + PLACE + LOCK;

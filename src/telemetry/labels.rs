@@ -26,15 +26,13 @@ pub enum TaskOutcome {
     Cancelled,
     /// The handler put the task off.
     Snoozed,
-    /// The worker has no handler for its type.
-    Unserved,
     /// The task had not begun in time and went to the archive.
     Expired,
 }
 
 impl TaskOutcome {
     /// Every outcome, in declaration order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::Succeeded,
         Self::Retried,
         Self::Archived,
@@ -43,7 +41,6 @@ impl TaskOutcome {
         Self::Quarantined,
         Self::Cancelled,
         Self::Snoozed,
-        Self::Unserved,
         Self::Expired,
     ];
 
@@ -59,7 +56,6 @@ impl TaskOutcome {
             Self::Quarantined => "quarantined",
             Self::Cancelled => "cancelled",
             Self::Snoozed => "snoozed",
-            Self::Unserved => "unserved",
             Self::Expired => "expired",
         }
     }

@@ -36,7 +36,6 @@ mod serve;
 mod server;
 mod shared;
 mod stats;
-mod unserved;
 mod verdict;
 
 pub use aggregate::{AggregationSet, Aggregator};

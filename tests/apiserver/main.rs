@@ -16,6 +16,5 @@ mod outages;
 mod quiet;
 mod retired;
 mod slice;
-mod unserved;
 mod wrong;
 mod zero;

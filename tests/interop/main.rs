@@ -22,5 +22,4 @@ mod ticks;
 mod to_go;
 mod together;
 mod unique;
-mod unserved;
 mod wire;

@@ -6,7 +6,6 @@ pub mod support;
 mod attempts;
 mod broker;
 mod bulk;
-mod catalogue;
 mod claims;
 mod demand;
 mod edits;

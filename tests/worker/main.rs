@@ -14,5 +14,4 @@ mod postponing;
 mod producing;
 mod redis;
 mod selection;
-mod unserved;
 mod visibility;
