@@ -40,8 +40,25 @@ const ECHOES: usize = 256;
 pub(super) struct Events {
     waiting: Sender<Event>,
     instance: String,
-    /// What was last told of Ready: by uid, status and reason.
-    told: Mutex<HashMap<String, (Instant, String, String)>>,
+    told: Mutex<Told>,
+}
+
+/// What was last told of Ready: by uid, status and reason.
+#[derive(Default)]
+struct Told(HashMap<String, (Instant, String, String)>);
+
+impl Told {
+    /// Whether just that was told of an object a moment ago; notes that it is now.
+    fn is_echo(&mut self, uid: &str, ready: &Condition, now: Instant) -> bool {
+        let is_fresh = |at: Instant| now.duration_since(at) < ECHO;
+        if self.0.len() >= ECHOES {
+            self.0.retain(|_, (at, ..)| is_fresh(*at));
+        }
+        let before = self.0.insert(uid.to_owned(), (now, ready.status.clone(), ready.reason.clone()));
+        before.is_some_and(|(at, status, reason)| {
+            is_fresh(at) && status == ready.status && reason == ready.reason
+        })
+    }
 }
 
 impl Events {
@@ -60,27 +77,17 @@ impl Events {
         if ready(before).as_ref().map(said) == Some(said(&now)) {
             return;
         }
-        if self.was_told(object.uid.as_deref().unwrap_or_default(), &now) {
+        let uid = object.uid.as_deref().unwrap_or_default();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_echo(uid, &now, Instant::now()) {
             return;
         }
+        drop(told);
         let (type_, action) = match now.status.as_str() {
             "True" => (EventType::Normal, "PutIntoForce"),
             _ => (EventType::Warning, "Refuse"),
         };
         self.tell(object, type_, &now.reason, action, &now.message);
-    }
-
-    /// Whether just that was told of an object a moment ago; notes that it is now.
-    fn was_told(&self, uid: &str, ready: &Condition) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= ECHOES {
-            told.retain(|_, (at, ..)| at.elapsed() < ECHO);
-        }
-        let now = (Instant::now(), ready.status.clone(), ready.reason.clone());
-        let before = told.insert(uid.to_owned(), now);
-        before.is_some_and(|(at, status, reason)| {
-            at.elapsed() < ECHO && status == ready.status && reason == ready.reason
-        })
     }
 
     /// Tells of something that happened to an object once.
@@ -146,5 +153,46 @@ async fn write(client: Client, mut told: Receiver<Event>) {
                 causes::on_one_line(&error)
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready(status: &str, reason: &str) -> Condition {
+        let at = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH);
+        Condition {
+            type_: READY.into(),
+            status: status.into(),
+            reason: reason.into(),
+            message: String::new(),
+            last_transition_time: at,
+            observed_generation: None,
+        }
+    }
+
+    #[test]
+    fn a_change_is_told_once_until_another_comes_or_time_has_passed() {
+        let (mut told, start) = (Told::default(), Instant::now());
+        let (well, ill) = (ready("True", "InForce"), ready("False", "RedisMissing"));
+        let mut is_echo =
+            |uid, ready, seconds| told.is_echo(uid, ready, start + Duration::from_secs(seconds));
+        assert!(!is_echo("a", &well, 0));
+        assert!(is_echo("a", &well, 1), "the watch does not show it yet");
+        assert!(!is_echo("b", &well, 1), "another object");
+        assert!(!is_echo("a", &ill, 2), "it changes");
+        assert!(!is_echo("a", &well, 3), "and changes back");
+        assert!(!is_echo("a", &well, 14), "long ago: somebody else told otherwise meanwhile");
+    }
+
+    #[test]
+    fn what_is_long_ago_is_forgotten_once_there_is_much() {
+        let (mut told, start) = (Told::default(), Instant::now());
+        for number in 0..ECHOES {
+            told.is_echo(&number.to_string(), &ready("True", "InForce"), start);
+        }
+        told.is_echo("one more", &ready("True", "InForce"), start + ECHO);
+        assert_eq!(told.0.len(), 1);
     }
 }
