@@ -20,6 +20,8 @@ const ENTRIES: usize = 100;
 const GROUPS: usize = 50;
 /// Calls that one read makes for the groups of a queue, at most.
 const GROUP_CALLS: usize = 4;
+/// Groups of a queue that one read sees, about.
+pub const GROUPS_PER_READ: u64 = (GROUPS * GROUP_CALLS) as u64;
 /// Queues asked about in one round trip.
 const QUEUES_PER_TRIP: usize = 200;
 /// The format of what workers say about groups.
@@ -66,7 +68,7 @@ pub struct Demand {
 
 /// How far a look at the groups of a queue has come: of many groups each look sees some, and the next one goes on.
 #[derive(Debug, Clone, Default)]
-pub struct GroupsLooked {
+struct GroupsLooked {
     cursor: Option<String>,
     /// What this pass has found so far.
     so_far: Ripening,
@@ -154,20 +156,20 @@ impl DemandReader {
         places: &[usize],
         numbers: &mut [Result<Numbers, BrokerError>],
     ) -> Result<(), BrokerError> {
-        let mut calls = Vec::with_capacity(places.len());
-        for at in places {
-            let (queue, ahead) = &queues[*at];
-            let Ok(Numbers { grouping, .. }) = &numbers[*at] else { continue };
+        let (mut asked, mut calls) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
+        for &at in places {
+            let (queue, ahead) = &queues[at];
+            let Ok(Numbers { grouping, .. }) = &numbers[at] else { continue };
             let looked = self.groups.entry(queue.clone()).or_default();
             let call = ripe_call(queue, *ahead, grouping.as_ref().unwrap_or(&UNSAID), looked);
+            asked.push(at);
             calls.push((queue.as_str(), call));
         }
         if calls.is_empty() {
             return Ok(());
         }
         let answers = self.broker.run_all("read which groups are ripe", &calls).await?;
-        let places = places.iter().filter(|at| numbers[**at].is_ok()).copied().collect::<Vec<_>>();
-        for (at, answer) in places.into_iter().zip(answers) {
+        for (at, answer) in asked.into_iter().zip(answers) {
             let (queue, ahead) = &queues[at];
             let looked = self.groups.entry(queue.clone()).or_default();
             let Ok(read) = &mut numbers[at] else { continue };

@@ -55,7 +55,7 @@ pub use cancel::{CancelThen, Cancelled};
 pub use claim::{ClaimRequest, Claimed, ClaimedTask, Extended, Owner};
 pub use cluster_node::ClusterNode;
 pub use connection::Broker;
-pub use demand::{Demand, DemandReader, GroupsLooked};
+pub use demand::{Demand, DemandReader, GROUPS_PER_READ};
 pub use edit::{Edited, Rescheduled};
 pub use endpoint::Endpoint;
 pub use enqueue::{Enqueued, MESSAGE_BYTES_MAX, NewTask};

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::args::{ConnectionArgs, Moment, OutputArgs};
 use super::counts::Counts;
 use super::exit::Failure;
-use super::output::{Table, Tone, distance, known, print_note, relative, size};
+use super::output::{Table, Tone, distance, known, print_note, relative, seconds, size};
 use crate::broker::{Broker, BrokerError, Dropped, PauseNote, PauseState, QueueSummary, Resumed};
 use crate::task::QueueName;
 
@@ -227,7 +227,7 @@ impl From<QueueSummary> for Queue {
             name: summary.queue,
             groups: summary.groups,
             archive_dropped: summary.dropped,
-            wait_seconds: summary.wait.as_millis() as f64 / 1000.0,
+            wait_seconds: seconds(summary.wait),
             paused: summary.paused.map(Paused::from),
         }
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::{ConnectionArgs, OutputArgs};
 use super::counts::Counts;
 use super::exit::Failure;
-use super::output::{Sheet, count_of, distance, size};
+use super::output::{Sheet, count_of, distance, seconds, size};
 use super::queue::summaries;
 use crate::broker::{Broker, BrokerError, QueueSummary, RedisFacts};
 
@@ -79,7 +79,7 @@ async fn read(broker: &Broker) -> Result<Stats, BrokerError> {
         paused_queues: queues.iter().filter(|queue| queue.paused.is_some()).count(),
         size: queues.iter().map(QueueSummary::size).sum(),
         totals,
-        wait_seconds: wait.as_millis() as f64 / 1000.0,
+        wait_seconds: seconds(wait),
         schedules,
         servers: broker.servers().await?.len(),
         redis: Redis::new(broker.address(), broker.facts().await?),

@@ -48,6 +48,12 @@ impl FleetRecord {
         (record.format <= FORMAT).then_some(record)
     }
 
+    /// How long ago it was written; zero where another's clock is ahead.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Duration {
+        Duration::try_from(now.duration_since(self.at)).unwrap_or(Duration::ZERO)
+    }
+
     /// How long a worker takes to be there.
     #[must_use]
     pub fn lead_time(&self) -> Duration {

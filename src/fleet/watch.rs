@@ -98,8 +98,7 @@ impl FleetWatch {
         };
         self.lead_time = LeadTime::assumed(record.lead_time());
         self.run_time = RunTime::known(record.run_time());
-        let age = Duration::try_from(now.duration_since(record.at)).unwrap_or(Duration::ZERO);
-        self.history = Some(match age <= policy.stabilization {
+        self.history = Some(match record.age(now) <= policy.stabilization {
             true => record.history.clone().continued(now),
             false => History::starting_with(current, now),
         });

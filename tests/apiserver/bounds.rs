@@ -1,6 +1,6 @@
 //! Who may use which queue, and what is left when an object goes.
 
-use crate::field::{Field, LIMIT, named_queue, queue, task};
+use crate::field::{Field, LIMIT, named_queue, on_queues, queue, task};
 use crate::support::until;
 
 #[tokio::test]
@@ -126,8 +126,7 @@ async fn a_namespace_goes_while_redis_is_away_and_its_queues_are_deleted_when_it
     doomed.ready("taskqueue", "kept").await;
     until(LIMIT, "there are tasks", async || doomed.cli(&["LLEN", "asynq:{default}:pending"]) != "0").await;
     doomed.cli(&["LPUSH", "asynq:{kept}:pending", "one"]);
-    let redis = rustix::process::Pid::from_raw(doomed.redis.pid().cast_signed()).unwrap();
-    rustix::process::kill_process(redis, rustix::process::Signal::STOP).unwrap();
+    doomed.redis.freeze();
     let began = std::time::Instant::now();
     doomed.api.kubectl(&["delete", "namespace", &doomed.namespace, "--wait=false"]);
     until(LIMIT, "the namespace is gone", async || {
@@ -135,7 +134,7 @@ async fn a_namespace_goes_while_redis_is_away_and_its_queues_are_deleted_when_it
     })
     .await;
     assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
-    rustix::process::kill_process(redis, rustix::process::Signal::CONT).unwrap();
+    doomed.redis.thaw();
     let back = std::time::Instant::now();
     until(LIMIT, "its keys are gone", async || doomed.cli(&["KEYS", "*{default}*"]).is_empty()).await;
     assert!(back.elapsed().as_secs() < 60, "{:?}", back.elapsed());
@@ -159,21 +158,15 @@ async fn a_namespace_is_not_held_up_by_tasks_that_its_queue_would_wait_for() {
     assert_eq!(doomed.cli(&["LLEN", "asynq:{default}:pending"]), "1", "Drain is Retain here");
 }
 
-/// A TaskQueue on queues of these names in Redis.
-fn on_queues(name: &str, queues: &[&str]) -> String {
-    let listed: Vec<_> = queues.iter().map(|queue| format!("{{name: {queue}}}")).collect();
-    named_queue(name, "").replace("{name: default}", &listed.join(", "))
-}
-
 #[tokio::test]
 async fn a_task_queue_that_is_refused_one_queue_takes_none() {
     let field = Field::new();
     let _operator = field.operator("a", &[]).await;
-    field.apply(&on_queues("first", &["taken"]));
+    field.apply(&on_queues("first", &["taken"], ""));
     field.ready("taskqueue", "first").await;
-    field.apply(&on_queues("second", &["free", "taken"]));
+    field.apply(&on_queues("second", &["free", "taken"], ""));
     field.refused("taskqueue", "second", "QueueClaimed").await;
-    field.apply(&on_queues("third", &["free"]));
+    field.apply(&on_queues("third", &["free"], ""));
     field.ready("taskqueue", "third").await;
 }
 
@@ -181,10 +174,10 @@ async fn a_task_queue_that_is_refused_one_queue_takes_none() {
 async fn a_queue_that_a_task_queue_names_no_more_is_free_for_another() {
     let field = Field::new();
     let _operator = field.operator("a", &[]).await;
-    field.apply(&on_queues("first", &["kept", "dropped"]));
+    field.apply(&on_queues("first", &["kept", "dropped"], ""));
     field.ready("taskqueue", "first").await;
-    field.apply(&on_queues("second", &["dropped"]));
+    field.apply(&on_queues("second", &["dropped"], ""));
     field.refused("taskqueue", "second", "QueueClaimed").await;
-    field.apply(&on_queues("first", &["kept"]));
+    field.apply(&on_queues("first", &["kept"], ""));
     field.ready("taskqueue", "second").await;
 }

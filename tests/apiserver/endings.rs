@@ -62,8 +62,7 @@ async fn what_is_left_to_be_deleted_is_spared_once_another_task_queue_has_it() {
     field.apply(&queue("deletionPolicy: Delete"));
     field.ready("taskqueue", "main").await;
     field.cli(&["LPUSH", "asynq:{default}:pending", "one"]);
-    let redis = rustix::process::Pid::from_raw(field.redis.pid().cast_signed()).unwrap();
-    rustix::process::kill_process(redis, rustix::process::Signal::STOP).unwrap();
+    field.redis.freeze();
     field.delete("taskqueue", "main");
     until(LIMIT, "the object is gone", async || field.get("taskqueue", "main").is_null()).await;
     let is_left = || {
@@ -76,7 +75,7 @@ async fn what_is_left_to_be_deleted_is_spared_once_another_task_queue_has_it() {
         field.get("taskqueue", "main")["metadata"]["finalizers"].is_array()
     })
     .await;
-    rustix::process::kill_process(redis, rustix::process::Signal::CONT).unwrap();
+    field.redis.thaw();
     until(LIMIT, "nothing is left to be done", async || !is_left()).await;
     assert_eq!(field.cli(&["LLEN", "asynq:{default}:pending"]), "1", "it is the new one's");
     // The old one could not give its claim back, and must not keep the new one waiting until that lapses.

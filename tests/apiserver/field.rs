@@ -135,6 +135,11 @@ impl Field {
         self.redis.cli(words)
     }
 
+    /// How many workers the Deployment of a TaskQueue shall have; `None`: there is none.
+    pub(crate) fn replicas(&self, queue: &str) -> Option<u64> {
+        self.get("deployment", &format!("{queue}-worker"))["spec"]["replicas"].as_u64()
+    }
+
     /// How many writes of a sort the API server has been asked for.
     pub(crate) fn writes(&self, resource: &str, subresource: &str) -> u64 {
         let metrics = self.api.kubectl(&["get", "--raw", "/metrics"]);
@@ -190,6 +195,12 @@ pub(crate) fn named_queue(name: &str, lines: &str) -> String {
          redis: {{secretRef: {{name: redis}}}}\n  queues: [{{name: default}}]\n{}",
         indented(lines)
     )
+}
+
+/// A TaskQueue on queues of these names in Redis, with lines below `spec`.
+pub(crate) fn on_queues(name: &str, queues: &[&str], lines: &str) -> String {
+    let listed: Vec<_> = queues.iter().map(|queue| format!("{{name: {queue}}}")).collect();
+    named_queue(name, lines).replace("{name: default}", &listed.join(", "))
 }
 
 /// A CronTask of the queue `default` of `main`, with lines below `spec`.

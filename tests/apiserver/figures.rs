@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::field::{Field, LIMIT, Replica, queue, task};
-use crate::support::{full_size, until};
+use crate::support::{full_size, until, until_seldom};
 
 /// How many kubectl work at once.
 const SIDE_BY_SIDE: usize = 10;
@@ -125,8 +125,8 @@ async fn many_schedules_are_ready_soon_and_cost_neither_memory_nor_writes() {
     let mut operator = field.operator("b", &[]).await;
     let patience = full_size(LIMIT, Duration::from_secs(300));
     // Asked of Redis first, and seldom: telling of ten thousand objects again and again is much work for the API server.
-    until(patience, "all are in force", async || {
-        tokio::time::sleep(full_size(Duration::ZERO, Duration::from_secs(1))).await;
+    let between = full_size(Duration::from_millis(5), Duration::from_secs(1));
+    until_seldom(between, patience, "all are in force", async || {
         field.cli(&["ZCARD", "cronmill:{default}:due"]) == count.to_string()
     })
     .await;

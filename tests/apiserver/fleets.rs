@@ -7,27 +7,23 @@ use serde_json::Value;
 use crate::field::{Field, LIMIT, queue, task};
 use crate::support::until;
 
-fn replicas(field: &Field) -> Option<u64> {
-    field.get("deployment", "main-worker")["spec"]["replicas"].as_u64()
-}
-
 #[tokio::test]
 async fn a_fleet_grows_with_the_work_within_a_second_and_goes_back_to_none() {
     let field = Field::new();
     let _operator = field.operator("a", &[]).await;
     field.apply(&queue("workers: {concurrency: 1, scaling: {maxReplicas: 3, stabilization: 0s}}"));
     field.ready("taskqueue", "main").await;
-    until(LIMIT, "there is a fleet of none", async || replicas(&field) == Some(0)).await;
+    until(LIMIT, "there is a fleet of none", async || field.replicas("main") == Some(0)).await;
     // Ten tasks that a worker of anybody's might take.
     for id in 0..10 {
         field.cli(&["LPUSH", "asynq:{default}:pending", &format!("task-{id}")]);
     }
     let arrived = std::time::Instant::now();
-    until(LIMIT, "it is as large as allowed", async || replicas(&field) == Some(3)).await;
+    until(LIMIT, "it is as large as allowed", async || field.replicas("main") == Some(3)).await;
     // Asking costs kubectl's time too, so this is a bound only.
     assert!(arrived.elapsed() < Duration::from_secs(5), "{:?}", arrived.elapsed());
     field.cli(&["DEL", "asynq:{default}:pending"]);
-    until(LIMIT, "it goes back to none", async || replicas(&field) == Some(0)).await;
+    until(LIMIT, "it goes back to none", async || field.replicas("main") == Some(0)).await;
 }
 
 #[tokio::test]
@@ -37,7 +33,7 @@ async fn kubectl_scale_fixes_the_number_and_removing_it_gives_it_back() {
     field.apply(&queue("workers: {}"));
     field.ready("taskqueue", "main").await;
     field.api.kubectl(&["scale", "-n", &field.namespace, "taskqueue/main", "--replicas=2"]);
-    until(LIMIT, "there are two", async || replicas(&field) == Some(2)).await;
+    until(LIMIT, "there are two", async || field.replicas("main") == Some(2)).await;
     until(LIMIT, "it is told", async || {
         field
             .condition("taskqueue", "main", "Scaling")
@@ -55,7 +51,7 @@ async fn kubectl_scale_fixes_the_number_and_removing_it_gives_it_back() {
     let remove = r#"[{"op": "remove", "path": "/spec/workers/replicas"}]"#;
     field.api.kubectl(&["patch", "-n", &field.namespace, "taskqueue/main", "--type=json", "-p", remove]);
     until(LIMIT + Duration::from_secs(60), "the number follows the work", async || {
-        replicas(&field) == Some(0)
+        field.replicas("main") == Some(0)
     })
     .await;
 }

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::field::{Field, LIMIT, Replica};
 use crate::figures::{in_batches, memory};
-use crate::support::{full_size, until};
-use crate::zero::{replicas, scaled, served};
+use crate::support::{full_size, until, until_seldom};
+use crate::zero::{scaled, served};
 
 /// Queues that a leader waits on, at most, each with a connection of its own.
 const WAITS_MAX: usize = 100;
@@ -54,11 +54,8 @@ async fn many_idle_queues_take_few_connections_and_a_burst_on_any_is_decided_wit
         field.api.try_kubectl(&words, &manifests).expect("objects that are right");
     });
     let patience = full_size(2 * LIMIT, 15 * LIMIT);
-    until(patience, "each has a fleet", async || {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        fleets(&field) == count
-    })
-    .await;
+    let is_whole = async || fleets(&field) == count;
+    until_seldom(Duration::from_secs(1), patience, "each has a fleet", is_whole).await;
     until(patience, "the leader waits on as many as it may", async || blocked(&field) >= WAITS_MAX).await;
     let (used, peak) = (millicores(&operator).await, memory(&operator, "VmHWM"));
     let mut most = blocked(&field);
@@ -76,7 +73,7 @@ async fn many_idle_queues_take_few_connections_and_a_burst_on_any_is_decided_wit
         let decided = async || scaled(&operator, &queue, MOST_WORKERS).is_some();
         until(LIMIT, "it is scaled, in one step", decided).await;
         took.push(scaled(&operator, &queue, MOST_WORKERS).expect("seen above").duration_since(arrived));
-        assert_eq!(replicas(&field, &name), Some(u64::from(MOST_WORKERS)));
+        assert_eq!(field.replicas(&name), Some(u64::from(MOST_WORKERS)));
         most = most.max(blocked(&field));
     }
     println!(

@@ -116,12 +116,11 @@ async fn a_schedule_deleted_while_redis_is_away_never_fires_again() {
     until(LIMIT, "both are in force", async || field.entries("default").len() == 2).await;
     let gone = field.get("crontask", "goes")["metadata"]["uid"].as_str().unwrap().to_owned();
     // Redis is frozen, not emptied: its entries are there when it is back.
-    let redis = rustix::process::Pid::from_raw(field.redis.pid().cast_signed()).unwrap();
-    rustix::process::kill_process(redis, rustix::process::Signal::STOP).unwrap();
+    field.redis.freeze();
     field.delete("crontask", "goes");
     until(LIMIT, "the object is gone", async || field.get("crontask", "goes").is_null()).await;
     let deleted = jiff::Timestamp::now().as_second();
-    rustix::process::kill_process(redis, rustix::process::Signal::CONT).unwrap();
+    field.redis.thaw();
     until(LIMIT, "its entry is gone", async || !field.entries("default").contains(&gone)).await;
     until(LIMIT, "the other one fires on", async || {
         ticks(&field).last().is_some_and(|tick| *tick > deleted + 3)

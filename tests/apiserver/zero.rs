@@ -10,7 +10,7 @@ use cronmill::task::{QueueName, State};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::field::{Field, LIMIT, Replica, queue, task};
+use crate::field::{Field, LIMIT, Replica, on_queues, queue, task};
 use crate::support::{Process, full_size, until};
 
 /// How far ahead a fleet looks whose lead time was never measured: 5 s, a quarter, and a second.
@@ -18,14 +18,7 @@ const AHEAD: Duration = Duration::from_millis(7250);
 
 /// A TaskQueue whose queue has its name, in Redis too.
 pub(crate) fn served(name: &str) -> String {
-    format!(
-        "apiVersion: cronmill.dev/v1alpha1\nkind: TaskQueue\nmetadata: {{name: {name}}}\nspec:\n  redis: {{secretRef: {{name: \
-         redis}}}}\n  queues: [{{name: {name}}}]\n  workers: {{scaling: {{stabilization: 0s}}}}\n---\n"
-    )
-}
-
-pub(crate) fn replicas(field: &Field, name: &str) -> Option<u64> {
-    field.get("deployment", &format!("{name}-worker"))["spec"]["replicas"].as_u64()
+    on_queues(name, &[name], "workers: {scaling: {stabilization: 0s}}") + "---\n"
 }
 
 async fn connect(field: &Field) -> Broker {
@@ -46,7 +39,7 @@ async fn the_first_task_of_an_idle_queue_wakes_its_fleet_at_once_and_any_task_wi
     let operator = field.operator("a", &[]).await;
     field.apply(&queue("workers: {scaling: {stabilization: 0s}}"));
     field.ready("taskqueue", "main").await;
-    until(LIMIT, "there is a fleet of none", async || replicas(&field, "main") == Some(0)).await;
+    until(LIMIT, "there is a fleet of none", async || field.replicas("main") == Some(0)).await;
     let name = format!("{}/main", field.namespace);
     let burst = async || {
         let arrived = Timestamp::now();
@@ -54,9 +47,9 @@ async fn the_first_task_of_an_idle_queue_wakes_its_fleet_at_once_and_any_task_wi
         let is_decided = || scaled(&operator, &name, 1).filter(|at| *at > arrived);
         until(LIMIT, "it is scaled", async || is_decided().is_some()).await;
         let took = is_decided().unwrap().duration_since(arrived);
-        until(LIMIT, "there is one", async || replicas(&field, "main") == Some(1)).await;
+        until(LIMIT, "there is one", async || field.replicas("main") == Some(1)).await;
         field.cli(&["DEL", "asynq:{default}:pending"]);
-        until(LIMIT, "there is none", async || replicas(&field, "main") == Some(0)).await;
+        until(LIMIT, "there is none", async || field.replicas("main") == Some(0)).await;
         took
     };
     let (mut waited, mut looked) = (Vec::new(), Vec::new());
@@ -87,7 +80,7 @@ async fn the_first_task_of_an_idle_queue_wakes_its_fleet_at_once_and_any_task_wi
 
 /// Waits for the fleet of a queue to be woken; answers how long before that moment.
 async fn woken(field: &Field, name: &str, due: Timestamp) -> SignedDuration {
-    until(LIMIT, &format!("the fleet of {name} is woken"), async || replicas(field, name) == Some(1)).await;
+    until(LIMIT, &format!("the fleet of {name} is woken"), async || field.replicas(name) == Some(1)).await;
     due.duration_since(Timestamp::now())
 }
 
@@ -99,7 +92,7 @@ async fn work_to_come_wakes_a_fleet_at_zero_in_time_and_what_was_left_does_at_on
     field.apply(&names.map(served).concat());
     for name in names {
         field.ready("taskqueue", name).await;
-        until(LIMIT, "there is a fleet of none", async || replicas(&field, name) == Some(0)).await;
+        until(LIMIT, "there is a fleet of none", async || field.replicas(name) == Some(0)).await;
     }
     let broker = connect(&field).await;
     let (client, owner) = (Client::new(broker.clone()), Owner::new("dead", 1, "run"));
@@ -118,8 +111,7 @@ async fn work_to_come_wakes_a_fleet_at_zero_in_time_and_what_was_left_does_at_on
     let left = QueueName::new("left").unwrap();
     client.enqueue(new("left")).await.unwrap();
     claim(&left, Duration::from_secs(1)).await;
-    until(LIMIT, "what a dead worker left wakes its fleet", async || replicas(&field, "left") == Some(1))
-        .await;
+    until(LIMIT, "what a dead worker left wakes its fleet", async || field.replicas("left") == Some(1)).await;
 
     let in_time = Duration::from_secs(25);
     let due = broker.now() + SignedDuration::try_from(in_time).unwrap();
@@ -132,10 +124,10 @@ async fn work_to_come_wakes_a_fleet_at_zero_in_time_and_what_was_left_does_at_on
     broker.say_group_limits(&QueueName::new("grouped").unwrap(), &limits).await.unwrap();
     client.enqueue(new("grouped").group("g")).await.unwrap();
 
-    until(LIMIT, "the retried one's fleet is at rest", async || replicas(&field, "retried") == Some(0)).await;
+    until(LIMIT, "the retried one's fleet is at rest", async || field.replicas("retried") == Some(0)).await;
     let early = due.duration_since(broker.now());
     assert!(early > SignedDuration::try_from(AHEAD).unwrap(), "there is time left to look: {early:?}");
-    assert_eq!(["scheduled", "grouped"].map(|name| replicas(&field, name)), [Some(0), Some(0)]);
+    assert_eq!(["scheduled", "grouped"].map(|name| field.replicas(name)), [Some(0), Some(0)]);
     for name in ["scheduled", "retried", "grouped"] {
         let before = woken(&field, name, due).await;
         println!("the fleet of {name} is woken {before:?} before");
@@ -153,7 +145,7 @@ struct Kubelet<'a> {
 
 impl Kubelet<'_> {
     fn look(&mut self) {
-        match replicas(self.field, "main") {
+        match self.field.replicas("main") {
             Some(1..) if self.worker.is_none() => {
                 let script = format!("sleep {}; exec \"$0\"", self.start_s);
                 let mut command = Command::new("sh");
@@ -228,11 +220,11 @@ async fn a_new_leader_begins_no_window_anew_and_shrinks_no_fleet_early() {
     let second = field.operator("b", &[]).await;
     field.apply(&queue("workers: {concurrency: 1, scaling: {maxReplicas: 3, stabilization: 40s}}"));
     field.ready("taskqueue", "main").await;
-    until(LIMIT, "there is a fleet of none", async || replicas(&field, "main") == Some(0)).await;
+    until(LIMIT, "there is a fleet of none", async || field.replicas("main") == Some(0)).await;
     for id in 0..10 {
         field.cli(&["LPUSH", "asynq:{default}:pending", &format!("task-{id}")]);
     }
-    until(LIMIT, "it is as large as allowed", async || replicas(&field, "main") == Some(3)).await;
+    until(LIMIT, "it is as large as allowed", async || field.replicas("main") == Some(3)).await;
     field.cli(&["DEL", "asynq:{default}:pending"]);
     let over = Instant::now();
     until(LIMIT, "the second one watches", async || {
@@ -243,9 +235,9 @@ async fn a_new_leader_begins_no_window_anew_and_shrinks_no_fleet_early() {
     first.process.terminate();
     assert!(first.process.exit_blocking(LIMIT).success());
     until(LIMIT, "the second one leads", async || second.leads().await).await;
-    assert_eq!(replicas(&field, "main"), Some(3));
+    assert_eq!(field.replicas("main"), Some(3));
     let led = over.elapsed();
-    until(LIMIT, "the fleet goes to none", async || replicas(&field, "main") == Some(0)).await;
+    until(LIMIT, "the fleet goes to none", async || field.replicas("main") == Some(0)).await;
     let took = over.elapsed();
     println!("another leads after {led:?}, the fleet is at none after {took:?}");
     assert!(took >= Duration::from_secs(39), "not within the window: {took:?}");
@@ -258,7 +250,7 @@ async fn the_status_and_the_command_line_say_why_there_are_so_many_workers() {
     let _operator = field.operator("a", &[]).await;
     field.apply(&queue("workers: {concurrency: 2, scaling: {maxReplicas: 3}}"));
     field.ready("taskqueue", "main").await;
-    until(LIMIT, "there is a fleet of none", async || replicas(&field, "main") == Some(0)).await;
+    until(LIMIT, "there is a fleet of none", async || field.replicas("main") == Some(0)).await;
     for id in 0..4 {
         field.cli(&["LPUSH", "asynq:{default}:pending", &format!("task-{id}")]);
     }

@@ -36,7 +36,7 @@ pub use redis_sentinel::Sentinels;
 pub use redis_server::RedisServer;
 pub use sink::Sink;
 pub use slow::SlowCalls;
-pub use wait::{eventually, until, until_blocking};
+pub use wait::{eventually, until, until_blocking, until_seldom};
 
 /// The size of a test that has a long form: `long` under `make prove`, else `short`.
 pub fn full_size<T>(short: T, long: T) -> T {

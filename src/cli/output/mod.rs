@@ -13,7 +13,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 pub(super) use progress::{Progress, ask, can_ask};
 pub(super) use sheet::Sheet;
 pub(super) use table::{Table, Tone};
-pub(super) use text::{clean, clean_lines, count_of, distance, known, relative, shorten, size};
+pub(super) use text::{clean, clean_lines, count_of, distance, known, relative, seconds, shorten, size};
 pub(super) use yaml::yaml;
 
 use super::exit::Failure;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -29,6 +30,11 @@ fn escape(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
         }
     }
     Cow::Owned(escaped)
+}
+
+/// A duration in seconds, to the millisecond, as programs read it.
+pub(in crate::cli) fn seconds(duration: Duration) -> f64 {
+    duration.as_millis() as f64 / 1000.0
 }
 
 /// At most `chars_max` characters, the last of them `…` when some were cut off.

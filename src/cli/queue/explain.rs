@@ -7,17 +7,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::require_queue;
-use crate::broker::{Broker, Demand, DemandReader};
+use crate::broker::{Broker, Demand, DemandReader, GROUPS_PER_READ};
 use crate::cli::args::{ConnectionArgs, OutputArgs};
 use crate::cli::exit::Failure;
-use crate::cli::output::{Sheet, Table, Tone, distance, has_color, print_data, relative};
+use crate::cli::output::{Sheet, Table, Tone, distance, has_color, print_data, relative, seconds};
 use crate::fleet::{FleetRecord, FleetWatch, Work, read_records};
 use crate::scaling::{Plan, Policy};
 use crate::task::QueueName;
 
-/// Looks at a queue with very many groups, at most; each sees some 200.
+/// Looks at a queue with very many groups, at most.
 const LOOKS_MAX: u64 = 50;
-const GROUPS_PER_LOOK: u64 = 200;
 /// After so long without a sign of whoever decides, nobody does.
 const SILENT: Duration = Duration::from_secs(60);
 
@@ -154,7 +153,6 @@ async fn explain(broker: &Broker, record: &FleetRecord) -> Result<Explanation, F
     let demands = read(broker, &watch).await?;
     let now = broker.now();
     let plan = watch.decide(&Work::of(&demands), &record.policy, record.current, now);
-    let age = Duration::try_from(now.duration_since(record.at)).unwrap_or(Duration::ZERO);
     let history = record.history.moments().map(|(time, replicas)| Wanted { time, replicas });
     Ok(Explanation {
         fleet: record.name.name.clone(),
@@ -170,7 +168,7 @@ async fn explain(broker: &Broker, record: &FleetRecord) -> Result<Explanation, F
             time: record.at,
             replicas: record.replicas,
             reason: record.reason.clone(),
-            is_old: age > SILENT,
+            is_old: record.age(now) > SILENT,
         },
         history: history.collect(),
         queues: watch.queues().iter().zip(&demands).map(|(name, demand)| Queue::of(name, demand)).collect(),
@@ -187,7 +185,7 @@ async fn read(broker: &Broker, watch: &FleetWatch) -> Result<Vec<Demand>, Failur
         let read = read?;
         looks += 1;
         let groups = read.iter().map(|demand| demand.groups).max().unwrap_or(0);
-        if looks >= groups.div_ceil(GROUPS_PER_LOOK).min(LOOKS_MAX) {
+        if looks >= groups.div_ceil(GROUPS_PER_READ).min(LOOKS_MAX) {
             return Ok(read);
         }
     }
@@ -244,11 +242,6 @@ impl Queue {
             next_tick_time: demand.next_tick,
         }
     }
-}
-
-/// Whole milliseconds, as seconds.
-fn seconds(duration: Duration) -> f64 {
-    duration.as_millis() as f64 / 1000.0
 }
 
 /// So many seconds for people: tenths of short ones.

@@ -16,7 +16,7 @@ use crate::cli::args::duration::parse_positive_duration;
 use crate::cli::args::{ConnectionArgs, OutputArgs};
 use crate::cli::counts::ByState;
 use crate::cli::exit::Failure;
-use crate::cli::output::{Table, Tone, count_of, distance, has_color, print_data};
+use crate::cli::output::{Table, Tone, count_of, distance, has_color, print_data, seconds};
 use crate::shutdown::signals;
 use crate::task::QueueName;
 
@@ -156,16 +156,16 @@ impl TopArgs {
 }
 
 impl Busy {
-    fn new(queue: QueueSummary, before: Option<&QueueSummary>, seconds: f64) -> Self {
+    fn new(queue: QueueSummary, before: Option<&QueueSummary>, over_s: f64) -> Self {
         let rate = |now: u64, then: Option<u64>| {
             let ended = now.saturating_sub(then.unwrap_or(now));
             // To a tenth: more says nothing.
-            (ended as f64 / seconds * 10.0).round() / 10.0
+            (ended as f64 / over_s * 10.0).round() / 10.0
         };
         Self {
             size: queue.size(),
             tasks: (&queue).into(),
-            wait_seconds: queue.wait.as_millis() as f64 / 1000.0,
+            wait_seconds: seconds(queue.wait),
             processed_per_second: rate(queue.processed_total, before.map(|queue| queue.processed_total)),
             failed_per_second: rate(queue.failed_total, before.map(|queue| queue.failed_total)),
             paused: queue.paused.map(Paused::from),

@@ -36,7 +36,7 @@ pub(super) struct IdleQueues {
 
 enum Wait {
     /// It ends with this.
-    On(#[allow(dead_code, reason = "it is held, and cancels when it is dropped")] DropGuard),
+    On { _until_dropped: DropGuard },
     /// Not before then.
     RestingUntil(Instant),
 }
@@ -57,7 +57,7 @@ impl IdleQueues {
     pub(super) fn wait_on(&mut self, queues: HashSet<QueueName>) {
         let now = Instant::now();
         self.waits.retain(|queue, wait| match wait {
-            Wait::On(_) => queues.contains(queue),
+            Wait::On { .. } => queues.contains(queue),
             Wait::RestingUntil(then) => now < *then,
         });
         for queue in queues {
@@ -73,7 +73,7 @@ impl IdleQueues {
                 _place: place,
             };
             tokio::spawn(waiter.run(stop.clone(), self.sender.clone()));
-            self.waits.insert(queue, Wait::On(stop.drop_guard()));
+            self.waits.insert(queue, Wait::On { _until_dropped: stop.drop_guard() });
         }
     }
 
@@ -82,7 +82,7 @@ impl IdleQueues {
         loop {
             let Some((queue, heard)) = self.heard.recv().await else { std::future::pending().await };
             // Who was told to stop may have heard something all the same.
-            if !matches!(self.waits.get(&queue), Some(Wait::On(_))) {
+            if !matches!(self.waits.get(&queue), Some(Wait::On { .. })) {
                 continue;
             }
             match heard {
