@@ -58,6 +58,17 @@ pub(super) fn server(owner: &str) -> String {
     format!("asynq:servers:{{{owner}}}")
 }
 
+/// The owner whose server's record has that key.
+pub(super) fn owner_of_server(record: &str) -> Option<&str> {
+    let owner = record.split_once('{')?.1.strip_suffix('}')?;
+    (server(owner) == record).then_some(owner)
+}
+
+/// The key of the types that a server serves.
+pub(super) fn server_types(owner: &str) -> String {
+    format!("cronmill:servers:{{{owner}}}:types")
+}
+
 /// The key of the hash of a server's running tasks.
 pub(super) fn server_workers(owner: &str) -> String {
     format!("asynq:workers:{{{owner}}}")
@@ -243,6 +254,11 @@ impl<'a> QueueKeys<'a> {
     /// Who paused the queue, why and until when.
     pub(super) fn pause_note(self) -> String {
         self.ours("pause")
+    }
+
+    /// Zset of types that a worker met without having a handler, by when that was too long ago to count.
+    pub(super) fn unserved(self) -> String {
+        self.ours("unserved")
     }
 
     /// The TaskQueue that the queue belongs to.

@@ -8,6 +8,7 @@
 
 mod bulk;
 mod cancel;
+mod catalogue;
 mod claim;
 mod clock;
 mod cluster_node;

@@ -134,7 +134,9 @@ scripts! {
     PAUSE = "pause_queue.lua";
     /// Let a queue be claimed again.
     RESUME = "resume_queue.lua";
-    /// Publish a server and its running tasks.
+    /// Note a type without a handler.
+    NOTE_UNSERVED = "note_unserved.lua";
+    /// Publish a server, its running tasks and its types.
     SERVER = "write_server.lua";
     /// Move a waiting task to pending.
     RUN = "run_task.lua" + LEAVE + GROUP + PLACE + LOCK;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 
-use super::keys::{SERVERS, WORKERS, server, server_workers};
-use super::{Broker, BrokerError, script};
+use super::keys::{SERVERS, WORKERS, owner_of_server, server, server_types, server_workers};
+use super::{Broker, BrokerError, catalogue, script};
 use crate::task::{ServerInfo, WorkerInfo};
 
 /// Servers one listing reads at most.
@@ -19,10 +19,14 @@ pub struct LiveServer {
     pub info: ServerInfo,
     /// The tasks it runs now.
     pub running: Vec<WorkerInfo>,
+    /// The types it serves, each with every type that begins with it; `None` when it does not tell, as Go's workers.
+    pub types: Option<Vec<String>>,
 }
 
 impl Broker {
-    /// Publishes a server and the tasks it runs, for as long as `life`. Repeat well before that ends.
+    /// Publishes a server, the tasks it runs and the types it serves, for as long as `life`. Repeat well before that
+    /// ends. More than 256 types, or 16 KiB of them, are not told at all: half of them would say that it does not
+    /// serve the others.
     ///
     /// # Errors
     /// [`BrokerError::Command`]; safe to repeat.
@@ -30,6 +34,7 @@ impl Broker {
         &self,
         info: &ServerInfo,
         running: &[WorkerInfo],
+        types: Option<&[String]>,
         life: Duration,
     ) -> Result<(), BrokerError> {
         const DOING: &str = "publish the server";
@@ -41,7 +46,9 @@ impl Broker {
         pipe.zadd(WORKERS, &workers, stale.as_second()).ignore();
         self.pipe::<()>(DOING, "*", &pipe).await?;
         let mut call = script::SERVER.key(record);
-        call.key(workers).arg(life.as_secs().max(1)).arg(info.encode_to_vec());
+        call.key(workers).key(server_types(&owner));
+        call.arg(life.as_secs().max(1)).arg(info.encode_to_vec());
+        call.arg(types.and_then(catalogue::written).unwrap_or_default());
         for task in running {
             call.arg(&task.task_id).arg(task.encode_to_vec());
         }
@@ -57,7 +64,7 @@ impl Broker {
         let (record, workers) = (server(&owner), server_workers(&owner));
         let mut pipe = redis::pipe();
         pipe.zrem(SERVERS, &record).ignore().zrem(WORKERS, &workers).ignore();
-        pipe.del(record).ignore().del(workers).ignore();
+        pipe.del(record).ignore().del(workers).ignore().del(server_types(&owner)).ignore();
         self.pipe("withdraw the server", "*", &pipe).await
     }
 
@@ -67,29 +74,39 @@ impl Broker {
     /// [`BrokerError::Command`].
     pub async fn servers(&self) -> Result<Vec<LiveServer>, BrokerError> {
         const DOING: &str = "list servers";
+        let owners = self.live_owners(DOING).await?;
         let mut pipe = redis::pipe();
-        pipe.cmd("ZRANGE").arg(SERVERS).arg(self.now().as_second()).arg("+inf").arg("BYSCORE");
-        pipe.arg("LIMIT").arg(0).arg(SERVERS_MAX);
-        let (records,): (Vec<String>,) = self.pipe(DOING, "*", &pipe).await?;
-        let mut pipe = redis::pipe();
-        for record in &records {
-            pipe.get(record).cmd("HVALS").arg(record.replacen("asynq:servers:", "asynq:workers:", 1));
+        for owner in &owners {
+            pipe.get(server(owner)).get(server_types(owner)).cmd("HVALS").arg(server_workers(owner));
         }
-        if records.is_empty() {
+        if owners.is_empty() {
             return Ok(Vec::new());
         }
-        let mut answers: Vec<redis::Value> = self.pipe(DOING, "*", &pipe).await?;
+        let answers: Vec<redis::Value> = self.pipe(DOING, "*", &pipe).await?;
         let mut servers = Vec::new();
-        for pair in answers.chunks_exact_mut(2) {
-            let (record, running) = (std::mem::take(&mut pair[0]), std::mem::take(&mut pair[1]));
-            let record: Option<Vec<u8>> = redis::from_redis_value(record).unwrap_or_default();
-            let running: Vec<Vec<u8>> = redis::from_redis_value(running).unwrap_or_default();
-            let Some(Ok(info)) = record.map(|raw| ServerInfo::decode(raw.as_slice())) else { continue };
+        for [record, types, running] in answers.as_chunks().0 {
+            let running: Vec<Vec<u8>> = redis::from_redis_value_ref(running).unwrap_or_default();
+            let Some(info) = server_info(record) else { continue };
             let running = running.iter().filter_map(|raw| WorkerInfo::decode(raw.as_slice()).ok()).collect();
-            servers.push(LiveServer { info, running });
+            servers.push(LiveServer { info, running, types: catalogue::read(types) });
         }
         Ok(servers)
     }
+
+    /// Who published servers that are alive, at most a thousand.
+    pub(super) async fn live_owners(&self, doing: &'static str) -> Result<Vec<String>, BrokerError> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("ZRANGE").arg(SERVERS).arg(self.now().as_second()).arg("+inf").arg("BYSCORE");
+        pipe.arg("LIMIT").arg(0).arg(SERVERS_MAX);
+        let (records,): (Vec<String>,) = self.pipe(doing, "*", &pipe).await?;
+        Ok(records.iter().filter_map(|record| owner_of_server(record).map(str::to_owned)).collect())
+    }
+}
+
+/// What stands in a server's record, if it is one.
+pub(super) fn server_info(record: &redis::Value) -> Option<ServerInfo> {
+    let record: Option<Vec<u8>> = redis::from_redis_value_ref(record).unwrap_or_default();
+    ServerInfo::decode(record?.as_slice()).ok()
 }
 
 fn owner(info: &ServerInfo) -> String {

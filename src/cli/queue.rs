@@ -106,6 +106,8 @@ struct Queue {
     archive_dropped: Dropped,
     /// How long the oldest pending task has waited.
     wait_seconds: f64,
+    /// Types of tasks that no live worker has a handler for, as far as workers have met them.
+    unserved_types: Vec<String>,
     paused: Option<Paused>,
 }
 
@@ -124,7 +126,15 @@ struct Paused {
 impl LsArgs {
     async fn run(self) -> Result<(), Failure> {
         let broker = self.connection.connect().await?;
-        let queues: Vec<Queue> = summaries(&broker).await?.into_iter().map(Queue::from).collect();
+        let mut queues: Vec<Queue> = summaries(&broker).await?.into_iter().map(Queue::from).collect();
+        let names: Vec<QueueName> = queues
+            .iter()
+            .map(|queue| QueueName::new(&queue.name))
+            .collect::<Result<_, _>>()
+            .map_err(BrokerError::from)?;
+        for (queue, types) in queues.iter_mut().zip(broker.unserved_types(&names).await?) {
+            queue.unserved_types = types;
+        }
         // It takes some more commands a queue.
         let memory = if self.output.is_wide() { memory(&broker, &queues).await? } else { Vec::new() };
         self.output.list(&queues, "no queues", || table(&queues, &memory, broker.now()))
@@ -227,6 +237,7 @@ impl From<QueueSummary> for Queue {
             name: summary.queue,
             groups: summary.groups,
             archive_dropped: summary.dropped,
+            unserved_types: Vec::new(),
             wait_seconds: seconds(summary.wait),
             paused: summary.paused.map(Paused::from),
         }
@@ -266,6 +277,7 @@ fn table(queues: &[Queue], memory: &[u64], now: Timestamp) -> Table {
         "+>EVER FAILED",
         "+>DROPPED",
         "+>MEMORY",
+        "+UNSERVED",
         "PAUSED",
     ]);
     for (place, queue) in queues.iter().enumerate() {
@@ -282,6 +294,10 @@ fn table(queues: &[Queue], memory: &[u64], now: Timestamp) -> Table {
         ];
         cells.extend(more.map(|number| number.to_string()));
         cells.push(memory.get(place).map_or_else(String::new, |bytes| size(*bytes)));
+        cells.push(match queue.unserved_types.is_empty() {
+            true => "-".to_owned(),
+            false => queue.unserved_types.join(" "),
+        });
         cells.push(queue.paused.as_ref().map_or_else(|| "-".to_owned(), |paused| paused.shown(now)));
         table.row(if queue.paused.is_some() { Tone::Held } else { Tone::Plain }, cells);
     }

@@ -50,6 +50,8 @@ struct Server {
     active: i32,
     strict_priority: bool,
     queues: Vec<Weight>,
+    /// The types it serves, each with every type that begins with it; absent when it does not tell.
+    types: Option<Vec<String>>,
     running: Vec<Running>,
 }
 
@@ -82,7 +84,7 @@ impl LsArgs {
 
 impl From<LiveServer> for Server {
     fn from(server: LiveServer) -> Self {
-        let LiveServer { info, running } = server;
+        let LiveServer { info, running, types } = server;
         Self {
             id: info.server_id,
             host: info.host,
@@ -93,6 +95,10 @@ impl From<LiveServer> for Server {
             active: info.active_workers,
             strict_priority: info.strict_priority,
             queues: info.queues.into_iter().map(Weight::from).collect(),
+            types: types.map(|mut types| {
+                types.sort();
+                types
+            }),
             running: running.into_iter().map(Running::from).collect(),
         }
     }
@@ -123,7 +129,8 @@ fn moment(at: Option<ProtoTimestamp>) -> Option<Timestamp> {
 }
 
 fn table(servers: &[Server], now: Timestamp) -> Table {
-    let mut table = Table::new(&["HOST", ">PID", "STATUS", ">RUNNING", "QUEUES", "STARTED", "+TASKS", "ID"]);
+    let mut table =
+        Table::new(&["HOST", ">PID", "STATUS", ">RUNNING", "QUEUES", "STARTED", "+TYPES", "+TASKS", "ID"]);
     for server in servers {
         let queues: Vec<_> =
             server.queues.iter().map(|queue| format!("{}={}", queue.name, queue.weight)).collect();
@@ -135,6 +142,7 @@ fn table(servers: &[Server], now: Timestamp) -> Table {
             format!("{}/{}", server.active, server.concurrency),
             format!("{}{order}", queues.join(",")),
             relative(server.started, now),
+            server.types.as_ref().map_or_else(|| "?".to_owned(), |types| types.join(" ")),
             server
                 .running
                 .iter()

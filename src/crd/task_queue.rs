@@ -301,7 +301,8 @@ pub struct TaskQueueStatus {
     pub observed_generation: Option<i64>,
     /// Ready: the spec is accepted and in force. RedisReachable: Redis answers. QueuesClaimed: the queues in
     /// Redis are this TaskQueue's. Scaling: the number of workers follows the work. WorkersHealthy: no worker is known
-    /// that cannot run. Reconciling: it is being put into force. Stalled: nothing but an edit, here or of what it refers to,
+    /// that cannot run. HandlersAvailable is false while workers meet tasks of a type that none of them serves, and absent
+    /// otherwise. Reconciling: it is being put into force. Stalled: nothing but an edit, here or of what it refers to,
     /// helps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -69,6 +69,7 @@ mod tests {
         let server = |host: &str, pid, active_workers| LiveServer {
             info: ServerInfo { host: host.into(), pid, active_workers, ..ServerInfo::default() },
             running: Vec::new(),
+            types: None,
         };
         let servers = [server("here", 7, 2), server("there", 7, 0), server("there", 8, 5)];
         assert_eq!(held_on("here", &servers), Held::from([(7, 2)]));

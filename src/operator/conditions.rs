@@ -26,10 +26,20 @@ pub(super) const SCALING: &str = "Scaling";
 
 /// No worker is known that cannot run.
 pub(super) const WORKERS_HEALTHY: &str = "WorkersHealthy";
+/// Never true, since not all workers tell what they serve: false while a type is queued that none of them serves.
+pub(super) const HANDLERS_AVAILABLE: &str = "HandlersAvailable";
 
 /// All that we write; those of other types are another program's.
-const OURS: [&str; 7] =
-    [READY, RECONCILING, STALLED, REDIS_REACHABLE, QUEUES_CLAIMED, SCALING, WORKERS_HEALTHY];
+const OURS: [&str; 8] = [
+    READY,
+    RECONCILING,
+    STALLED,
+    REDIS_REACHABLE,
+    QUEUES_CLAIMED,
+    SCALING,
+    WORKERS_HEALTHY,
+    HANDLERS_AVAILABLE,
+];
 
 /// Longest message of a condition, in characters.
 const MESSAGE_MAX: usize = 1024;

@@ -257,6 +257,7 @@ async fn lead(context: &Context) {
                 task_queue::scale(context, &tenure),
                 refresh::refresh(context),
                 task_queue::keep_claims(context),
+                task_queue::look_for_unserved(context),
                 task_queue::finish_what_was_left(context),
                 survey(context, &tenure),
             )

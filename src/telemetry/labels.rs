@@ -26,13 +26,15 @@ pub enum TaskOutcome {
     Cancelled,
     /// The handler put the task off.
     Snoozed,
+    /// The worker has no handler for its type.
+    Unserved,
     /// The task had not begun in time and went to the archive.
     Expired,
 }
 
 impl TaskOutcome {
     /// Every outcome, in declaration order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Succeeded,
         Self::Retried,
         Self::Archived,
@@ -41,6 +43,7 @@ impl TaskOutcome {
         Self::Quarantined,
         Self::Cancelled,
         Self::Snoozed,
+        Self::Unserved,
         Self::Expired,
     ];
 
@@ -56,6 +59,7 @@ impl TaskOutcome {
             Self::Quarantined => "quarantined",
             Self::Cancelled => "cancelled",
             Self::Snoozed => "snoozed",
+            Self::Unserved => "unserved",
             Self::Expired => "expired",
         }
     }

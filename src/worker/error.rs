@@ -16,7 +16,7 @@ const TEXT_BYTES_MAX: usize = 16 * 1024;
 ///
 /// It says besides what should become of the task: a plain failure is retried until the task's retries are used
 /// up, [`skip_retry`](Self::skip_retry) archives it now, [`revoke`](Self::revoke) drops it,
-/// [`snooze`](Self::snooze) puts it off.
+/// [`snooze`](Self::snooze) puts it off, [`unserved`](Self::unserved) leaves it to another worker.
 /// Like `anyhow::Error` it is not itself a [`std::error::Error`]; that is what lets `?` take every error.
 pub struct HandlerError {
     kind: HandlerErrorKind,
@@ -37,6 +37,8 @@ pub enum HandlerErrorKind {
         /// For how long.
         after: Duration,
     },
+    /// Put back for a worker that has a handler for it, which is no failure.
+    Unserved,
 }
 
 impl HandlerError {
@@ -75,6 +77,15 @@ impl HandlerError {
     #[must_use]
     pub fn snooze(after: Duration) -> Self {
         Self { kind: HandlerErrorKind::Snooze { after }, source: String::new().into() }
+    }
+
+    /// This worker has no handler for tasks of that type, which [`Mux`](super::Mux) says by itself. The task waits in
+    /// `scheduled` for a worker that has one, a second the first times and then ever longer, up to two minutes. That is no
+    /// failure and spends no attempt. It ends at the task's deadline, if that has one.
+    #[must_use]
+    pub fn unserved(kind: &str) -> Self {
+        let text = format!("handler not found for task {kind:?}");
+        Self { kind: HandlerErrorKind::Unserved, source: text.into() }
     }
 
     /// The same with another text.

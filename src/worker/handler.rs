@@ -20,6 +20,12 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// Whatever it returns is stored with the task; [`HandlerError`] says what becomes of it.
     fn run(&self, context: Context, task: Task) -> impl Future<Output = Result<(), HandlerError>> + Send;
+
+    /// The types it serves, and with each every type that begins with it: what others are told while the worker
+    /// runs. Default: not known, and nothing is told.
+    fn serves(&self) -> Option<Vec<String>> {
+        None
+    }
 }
 
 impl<F, R> Handler for F
@@ -72,12 +78,18 @@ where
 /// A handler whose type is hidden, so that a table can hold many.
 pub(super) trait AnyHandler: Send + Sync {
     fn call(self: Arc<Self>, context: Context, task: Task) -> BoxFuture<'static, Result<(), HandlerError>>;
+
+    fn serves(&self) -> Option<Vec<String>>;
 }
 
 impl<H: Handler> AnyHandler for H {
     fn call(self: Arc<Self>, context: Context, task: Task) -> BoxFuture<'static, Result<(), HandlerError>> {
         // The handler is called inside the future: a panic in its synchronous part is then caught with the rest.
         Box::pin(async move { self.run(context, task).await })
+    }
+
+    fn serves(&self) -> Option<Vec<String>> {
+        Handler::serves(self)
     }
 }
 

@@ -36,6 +36,7 @@ mod serve;
 mod server;
 mod shared;
 mod stats;
+mod unserved;
 mod verdict;
 
 pub use aggregate::{AggregationSet, Aggregator};

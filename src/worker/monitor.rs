@@ -25,6 +25,7 @@ pub(super) async fn publish(
 ) {
     let mut outage = Outage::new("publish this worker");
     let broker = &shared.home.broker;
+    let types = shared.handler.serves();
     loop {
         // Deadlines are reckoned on Redis's clock, which a machine's own may leave over time.
         if let Err(error) = broker.sync_clock().await {
@@ -36,7 +37,7 @@ pub(super) async fn publish(
         let running: Vec<WorkerInfo> =
             shared.table.all().iter().map(|attempt| record(&info, attempt)).collect();
         info.active_workers = i32::try_from(running.len()).unwrap_or(i32::MAX);
-        let pause = match broker.publish_server(&info, &running, interval * 2).await {
+        let pause = match broker.publish_server(&info, &running, types.as_deref(), interval * 2).await {
             Ok(()) => {
                 outage.ended();
                 interval

@@ -12,8 +12,8 @@ use super::{Context, Handler, HandlerError, Job, JobService, Task};
 
 /// Chooses the handler of a task by its type: an exact match, otherwise the longest registered prefix.
 ///
-/// A type nobody registered fails with "handler not found for task …" and is retried like any failure: a
-/// newer worker may know it.
+/// A task of a type nobody registered goes back for a worker that knows it, at no attempt: see
+/// [`HandlerError::unserved`].
 ///
 /// ```
 /// use cronmill::worker::{Context, HandlerError, Mux, Task};
@@ -140,6 +140,10 @@ impl Handler for Mux {
         let stack = self.stack().clone();
         stack.oneshot(Job { context, task }).await.map_err(HandlerError::from_boxed)
     }
+
+    fn serves(&self) -> Option<Vec<String>> {
+        Some(self.patterns().map(str::to_owned).collect())
+    }
 }
 
 impl Routes {
@@ -156,7 +160,7 @@ impl Handler for Routes {
     async fn run(&self, context: Context, task: Task) -> Result<(), HandlerError> {
         match self.find(task.kind()) {
             Some(handler) => handler.call(context, task).await,
-            None => Err(HandlerError::msg(format!("handler not found for task {:?}", task.kind()))),
+            None => Err(HandlerError::unserved(task.kind())),
         }
     }
 }

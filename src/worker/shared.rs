@@ -16,7 +16,7 @@ use super::finish::Report;
 use super::handler::AnyHandler;
 use super::stats::{AttemptEvent, AttemptResult, Events, WorkerStats};
 use super::verdict::{Ended, Policy};
-use super::{Context, HandlerError};
+use super::{Context, HandlerError, unserved};
 use crate::task::QueueName;
 
 /// What a handler gets to return once the worker stops and will not wait any longer.
@@ -111,8 +111,11 @@ impl Shared {
             }
             return;
         }
-        let (finish, result) =
+        let (mut finish, result) =
             self.policy.judge(attempt, ended, reason, self.home.broker.now_in(attempt.queue_name().as_str()));
+        if result == AttemptResult::Unserved {
+            unserved::note(attempt, &mut finish).await;
+        }
         log_failure(attempt, &finish.message.error, result);
         self.tell(attempt, run_time, result);
         self.report(Report { attempt: Arc::clone(attempt), finish, result }).await;
@@ -167,6 +170,9 @@ fn log_failure(attempt: &Attempt, error: &str, result: AttemptResult) {
         }
         AttemptResult::Snoozed => {
             debug!(task.id = %id, task.kind = %kind, queue.name = %queue, "task {id} is put off by its handler");
+        }
+        AttemptResult::Unserved => {
+            warn!(task.id = %id, task.kind = %kind, queue.name = %queue, "this worker has no handler for the type of task {id}, which goes back for another");
         }
         AttemptResult::Requeued => {
             debug!(task.id = %id, task.kind = %kind, queue.name = %queue, "task {id} goes back to its queue");

@@ -20,6 +20,7 @@ pub struct WorkerStats {
     quarantined: AtomicU64,
     cancelled: AtomicU64,
     snoozed: AtomicU64,
+    unserved: AtomicU64,
     expired: AtomicU64,
     lost: AtomicU64,
     reachable: AtomicBool,
@@ -83,6 +84,11 @@ impl WorkerStats {
         self.snoozed.load(Ordering::Relaxed)
     }
 
+    /// Tasks put back because this worker has no handler for their type.
+    pub fn unserved(&self) -> u64 {
+        self.unserved.load(Ordering::Relaxed)
+    }
+
     /// Tasks archived because nobody had begun them in time, those that its keeper found included.
     pub fn expired(&self) -> u64 {
         self.expired.load(Ordering::Relaxed)
@@ -133,6 +139,7 @@ impl WorkerStats {
             AttemptResult::Quarantined => &self.quarantined,
             AttemptResult::Cancelled => &self.cancelled,
             AttemptResult::Snoozed => &self.snoozed,
+            AttemptResult::Unserved => &self.unserved,
             AttemptResult::Expired => &self.expired,
             AttemptResult::Lost => &self.lost,
         };
@@ -170,6 +177,8 @@ pub enum AttemptResult {
     Cancelled,
     /// Its handler put it off.
     Snoozed,
+    /// The worker has no handler for its type; the task went back for another worker.
+    Unserved,
     /// It had not begun in time and was archived.
     Expired,
     /// The task had left us; whatever the handler said was discarded.
@@ -178,7 +187,7 @@ pub enum AttemptResult {
 
 impl AttemptResult {
     /// All results, for those who register a metric for each.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Succeeded,
         Self::Revoked,
         Self::Retried,
@@ -187,6 +196,7 @@ impl AttemptResult {
         Self::Quarantined,
         Self::Cancelled,
         Self::Snoozed,
+        Self::Unserved,
         Self::Expired,
         Self::Lost,
     ];
@@ -203,6 +213,7 @@ impl AttemptResult {
             Self::Quarantined => "quarantined",
             Self::Cancelled => "cancelled",
             Self::Snoozed => "snoozed",
+            Self::Unserved => "unserved",
             Self::Expired => "expired",
             Self::Lost => "lost",
         }

@@ -11,7 +11,7 @@ use super::attempt::Attempt;
 use super::cancel::CancelReason;
 use super::error::panic_text;
 use super::stats::AttemptResult;
-use super::{Context, HandlerError, HandlerErrorKind, Task};
+use super::{Context, HandlerError, HandlerErrorKind, Task, unserved};
 use crate::broker::{CancelThen, Finish, FinishOutcome};
 use crate::task::{Message, default_retry_delay};
 
@@ -101,7 +101,10 @@ impl Policy {
         if let HandlerErrorKind::Snooze { after } = error.kind()
             && !is_past_deadline
         {
-            return snoozed(attempt, after, error, now);
+            return (put_off(attempt, after, error, now), AttemptResult::Snoozed);
+        }
+        if error.kind() == HandlerErrorKind::Unserved && !is_past_deadline {
+            return (put_off(attempt, unserved::DELAY_MIN, error, now), AttemptResult::Unserved);
         }
         let (context, task) = Context::new(attempt);
         let mut text = error.text();
@@ -163,7 +166,9 @@ fn cancelled(attempt: &Attempt, ended: &Ended) -> Option<(Finish, AttemptResult)
     let why = match ended {
         Ended::Dropped => String::new(),
         Ended::Returned(Err(error)) => match error.kind() {
-            HandlerErrorKind::Fail | HandlerErrorKind::Snooze { .. } => error.text(),
+            HandlerErrorKind::Fail | HandlerErrorKind::Snooze { .. } | HandlerErrorKind::Unserved => {
+                error.text()
+            }
             HandlerErrorKind::SkipRetry | HandlerErrorKind::Revoke => return None,
         },
         Ended::Returned(Ok(())) | Ended::NotStarted => return None,
@@ -172,17 +177,12 @@ fn cancelled(attempt: &Attempt, ended: &Ended) -> Option<(Finish, AttemptResult)
     Some((finish(attempt, message, FinishOutcome::Withdraw), AttemptResult::Cancelled))
 }
 
-fn snoozed(
-    attempt: &Attempt,
-    after: Duration,
-    error: &HandlerError,
-    now: Timestamp,
-) -> (Finish, AttemptResult) {
+fn put_off(attempt: &Attempt, after: Duration, error: &HandlerError, now: Timestamp) -> Finish {
     let outcome = FinishOutcome::Snooze { at: later(now, after), reason: error.text() };
-    (finish(attempt, Arc::clone(&attempt.message), outcome), AttemptResult::Snoozed)
+    finish(attempt, Arc::clone(&attempt.message), outcome)
 }
 
-fn later(now: Timestamp, delay: Duration) -> Timestamp {
+pub(super) fn later(now: Timestamp, delay: Duration) -> Timestamp {
     let at = SignedDuration::try_from(delay).ok().and_then(|delay| now.checked_add(delay).ok());
     at.unwrap_or(Timestamp::MAX)
 }

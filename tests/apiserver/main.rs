@@ -16,5 +16,6 @@ mod outages;
 mod quiet;
 mod retired;
 mod slice;
+mod unserved;
 mod wrong;
 mod zero;

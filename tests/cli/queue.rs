@@ -131,17 +131,46 @@ async fn workers_are_listed_with_what_they_run() {
         ..WorkerInfo::default()
     };
     let life = Duration::from_secs(60);
-    stage.broker.publish_server(&info, &[running], life).await.expect("published");
+    stage.broker.publish_server(&info, &[running], Some(&["mail".into()]), life).await.expect("published");
     let list = stage.run(&["server", "ls", "-o", "json"]).json();
     let expected = json!([{
         "id": "s-1", "host": "host-1", "pid": 42, "status": "active", "started": "2026-11-23T00:00:00Z",
         "concurrency": 10, "active": 1, "strictPriority": true, "queues": [{"name": "low", "weight": 3}],
+        "types": ["mail"],
         "running": [{"taskId": "t-1", "type": "mail", "queue": "low", "started": "2026-11-23T00:00:00Z", "deadline": null}],
     }]);
     assert_eq!(list, expected);
     let table = stage.run(&["server", "ls"]).done();
     let cells: Vec<_> = table.lines().nth(1).expect("one").split_whitespace().take(6).collect();
     assert_eq!(cells, ["host-1", "42", "active", "1/10", "low=3", "strict"]);
+    assert!(!table.contains("TYPES"), "{table}");
+    let types = async |types: Option<&[String]>| {
+        stage.broker.publish_server(&info, &[], types, life).await.expect("published");
+        let wide = stage.run(&["server", "ls", "-o", "wide"]).done();
+        let (heading, line) = wide.split_once('\n').expect("two lines");
+        line[heading.find("TYPES").expect("a column")..].split("  ").next().expect("a cell").to_owned()
+    };
+    assert_eq!(types(Some(&["mail:".into(), "hello".into()])).await, "hello mail:");
+    assert_eq!(types(None).await, "?", "it does not tell");
+}
+
+#[tokio::test]
+async fn types_that_nobody_serves_are_listed_with_their_queue() {
+    let stage = Stage::new().await;
+    stage.enqueue(&["-q", "low", "--id", "a"]);
+    stage.enqueue(&["-q", "high"]);
+    let low = QueueName::new("low").expect("valid");
+    stage.broker.note_unserved(&low, "a", "strange").await.expect("noted");
+    let list = stage.run(&["queue", "ls", "-o", "json"]).json();
+    assert_eq!(
+        (&list[0]["unservedTypes"], &list[1]["unservedTypes"]),
+        (&json!([]), &json!(["strange"])),
+        "{list}"
+    );
+    assert!(!stage.run(&["queue", "ls"]).done().contains("UNSERVED"));
+    let wide = stage.run(&["queue", "ls", "-o", "wide"]).done();
+    let cells: Vec<_> = wide.lines().map(|line| line.split_whitespace().rev().nth(1)).collect();
+    assert_eq!(cells, [Some("UNSERVED"), Some("-"), Some("strange")], "{wide}");
 }
 
 #[tokio::test]

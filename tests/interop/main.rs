@@ -22,4 +22,5 @@ mod ticks;
 mod to_go;
 mod together;
 mod unique;
+mod unserved;
 mod wire;

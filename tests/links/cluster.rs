@@ -17,7 +17,7 @@ async fn what_belongs_to_no_queue_is_found_on_whatever_node_it_is() {
         |name: &str| ServerInfo { host: "h".into(), pid: 1, server_id: name.into(), ..ServerInfo::default() };
     let names: Vec<String> = (0..20).map(|number| format!("server-{number:02}")).collect();
     for name in &names {
-        broker.publish_server(&info(name), &[], 6 * HANG).await.expect("published");
+        broker.publish_server(&info(name), &[], None, 6 * HANG).await.expect("published");
     }
     let mut found: Vec<_> =
         broker.servers().await.expect("listed").into_iter().map(|server| server.info.server_id).collect();

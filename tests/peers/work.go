@@ -47,6 +47,7 @@ func work(flags *flag.FlagSet) func() error {
 	flags.DurationVar(&config.GroupGracePeriod, "group-grace", time.Second, "how long a group waits for more")
 	flags.DurationVar(&config.GroupMaxDelay, "group-max-delay", 0, "how long a group waits at most")
 	flags.IntVar(&config.GroupMaxSize, "group-max-size", 0, "how many tasks are aggregated at most")
+	types := flags.String("types", "", "patterns of a ServeMux, PATTERN,…; empty: every type is handled")
 	retryDelay := flags.Duration("retry-delay", 0, "wait before each retry; 0 for asynq's own formula")
 	return withRedis(flags, func(connection asynq.RedisConnOpt) error {
 		var err error
@@ -62,7 +63,7 @@ func work(flags *flag.FlagSet) func() error {
 		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 		server := asynq.NewServer(connection, config)
-		if err := server.Start(asynq.HandlerFunc(handle)); err != nil {
+		if err := server.Start(handler(*types)); err != nil {
 			return err
 		}
 		say(map[string]any{"event": "ready", "pid": os.Getpid()})
@@ -71,6 +72,18 @@ func work(flags *flag.FlagSet) func() error {
 		say(map[string]any{"event": "closed"})
 		return nil
 	})
+}
+
+// handler handles every type, or those that a ServeMux finds by these patterns.
+func handler(patterns string) asynq.Handler {
+	if patterns == "" {
+		return asynq.HandlerFunc(handle)
+	}
+	mux := asynq.NewServeMux()
+	for _, pattern := range strings.Split(patterns, ",") {
+		mux.HandleFunc(pattern, handle)
+	}
+	return mux
 }
 
 // aggregate joins the payloads of a group's tasks.

@@ -6,6 +6,7 @@ pub mod support;
 mod attempts;
 mod broker;
 mod bulk;
+mod catalogue;
 mod claims;
 mod demand;
 mod edits;

@@ -14,4 +14,5 @@ mod postponing;
 mod producing;
 mod redis;
 mod selection;
+mod unserved;
 mod visibility;

@@ -93,6 +93,7 @@ fn outcome(result: AttemptResult) -> Option<TaskOutcome> {
         AttemptResult::Quarantined => TaskOutcome::Quarantined,
         AttemptResult::Cancelled => TaskOutcome::Cancelled,
         AttemptResult::Snoozed => TaskOutcome::Snoozed,
+        AttemptResult::Unserved => TaskOutcome::Unserved,
         AttemptResult::Expired => TaskOutcome::Expired,
         AttemptResult::Lost => return None,
     })

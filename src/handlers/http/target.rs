@@ -48,7 +48,7 @@ pub(super) fn choose(
     }
     let Some(name) = task.kind().strip_prefix(KIND).and_then(|rest| rest.strip_prefix(':')) else {
         // Another type that merely begins like ours, as the mux says it of any.
-        return Err(HandlerError::msg(format!("handler not found for task {:?}", task.kind())));
+        return Err(HandlerError::unserved(task.kind()));
     };
     let found = targets.0.get(name.split(':').next().unwrap_or_default());
     found.cloned().ok_or_else(|| {

@@ -37,7 +37,7 @@ pub(super) struct Held {
     generation: Option<i64>,
     pub(super) site: SiteKey,
     pub(super) queues: Vec<QueueName>,
-    name: ObjectName,
+    pub(super) name: ObjectName,
 }
 
 impl Claims {
@@ -48,6 +48,10 @@ impl Claims {
     /// Whether the leader of that epoch holds all queues of a TaskQueue for it.
     pub(in crate::operator) fn are_held(&self, uid: &str, epoch: u64) -> bool {
         self.lock().get(uid).is_some_and(|held| held.epoch == epoch)
+    }
+
+    pub(super) fn all(&self) -> HashMap<String, Held> {
+        self.lock().clone()
     }
 
     pub(super) fn of(&self, uid: &str) -> Option<Held> {
@@ -180,8 +184,7 @@ pub(super) async fn put_queues(broker: &Broker, asks: &ObjectName, plan: &QueueP
 /// Redis lost what it held: then everything of that TaskQueue is put into force again.
 pub(in crate::operator) async fn keep_claims(context: &Context) {
     loop {
-        let held: Vec<_> =
-            context.claims.lock().iter().map(|(uid, held)| (uid.clone(), held.clone())).collect();
+        let held = context.claims.all();
         let signs: Vec<_> = held.iter().map(|(uid, held)| show(context, uid, held).boxed()).collect();
         stream::iter(signs).buffer_unordered(SIGNS_AT_ONCE).collect::<()>().await;
         sleep(SIGN).await;

@@ -5,6 +5,7 @@ mod build;
 mod claim;
 mod end;
 mod fleet;
+mod handlers;
 mod idle;
 mod scale;
 mod site_fleets;
@@ -23,6 +24,7 @@ pub(super) use apply::AppliedFleets;
 pub(super) use build::{OBJECT_LABEL, deployment_name};
 pub(super) use claim::{Claims, keep_claims};
 pub(super) use end::{farewell, finish_what_was_left};
+pub(super) use handlers::{Unserved, look_for_unserved};
 pub(super) use scale::{Scaler, scale};
 pub(super) use status::{Observed, observe, write_observed};
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde_json::{Map, json};
 
-use super::{build, trouble};
+use super::{build, handlers, trouble};
 use crate::broker::BrokerError;
 use crate::crd::{Duration as Span, TaskQueue, TaskQueueStatus, WorkersStatus};
 use crate::operator::conditions::{
@@ -45,6 +45,7 @@ pub(super) async fn write(
     }
     wanted.extend(scaling(queue));
     wanted.extend(trouble::workers_healthy(context, queue).await);
+    wanted.extend(handlers::available(context, queue));
     let before = Said { observed_generation: status.observed_generation, conditions: &status.conditions };
     say(context, queue, before, wanted, Map::new(), false).await
 }
