@@ -143,6 +143,17 @@ impl Broker {
         }
     }
 
+    /// The ids of the oldest pending tasks of a queue, at most so many.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`].
+    pub async fn oldest_pending(&self, queue: &QueueName, max: usize) -> Result<Vec<Vec<u8>>, BrokerError> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("LRANGE").arg(QueueKeys::new(queue).pending()).arg(-max.cast_signed()).arg(-1);
+        let (ids,): (Vec<Vec<u8>>,) = self.pipe("look at pending tasks", queue.as_str(), &pipe).await?;
+        Ok(ids)
+    }
+
     /// Lengthens the leases of running tasks. Answers for each id in its place.
     ///
     /// Cancel-safe: a repeated call only extends further.

@@ -20,6 +20,7 @@ use super::queue_state::{POLL_MAX, QueueState};
 use super::selection::Selection;
 use super::shared::Shared;
 use super::stats::AttemptResult;
+use super::unserved::{GLANCE, GLANCED_AT, HEAD_START};
 use super::verdict::requeued;
 use crate::broker::Outage;
 use crate::broker::{BrokerError, ClaimRequest, Claimed, ClaimedTask, Extended, Finish};
@@ -86,6 +87,9 @@ impl Claimer {
         let mut is_deep = false;
         while self.wait_for_work().await {
             let Some(slots) = self.take_slots(is_deep).await else { break };
+            if !is_deep {
+                self.leave_to_others().await;
+            }
             is_deep = self.fill(slots).await;
         }
     }
@@ -132,6 +136,22 @@ impl Claimer {
         tokio::select! {
             taken = taking => taken.ok(),
             () = stop.cancelled() => None,
+        }
+    }
+
+    /// Keeps off queues in which nothing is pending but what this worker has no handler for: for a moment, others get it.
+    async fn leave_to_others(&mut self) {
+        let (home, put_back) = (&self.shared.home, &self.shared.put_back);
+        for (queue, state) in self.queues.iter_mut().enumerate() {
+            if state.is_quiet || state.is_unanswered || !put_back.has_any(queue) {
+                continue;
+            }
+            // What cannot be read is claimed, and says why.
+            let pending =
+                home.broker.oldest_pending(&home.queues[queue], GLANCED_AT).await.unwrap_or_default();
+            if put_back.are_all(queue, &pending) {
+                state.leave_to_others(HEAD_START, GLANCE);
+            }
         }
     }
 

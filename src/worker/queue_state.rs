@@ -28,6 +28,8 @@ pub(super) struct QueueState {
     pub(super) is_unanswered: bool,
     /// Whether it is quiet for want of tasks, and not closed to us.
     is_empty: bool,
+    /// Since when it holds nothing but what is left to others.
+    left_since: Option<Instant>,
     refusal: Outage,
     poll_delay: Duration,
     vain_delay: Duration,
@@ -43,6 +45,7 @@ impl QueueState {
             next_poll: Instant::now(),
             is_unanswered: false,
             is_empty: false,
+            left_since: None,
             refusal: Outage::new("claim tasks"),
             poll_delay: POLL_MIN,
             vain_delay: Duration::ZERO,
@@ -100,6 +103,18 @@ impl QueueState {
         self.bell.rest();
     }
 
+    /// All it holds is left to others for so long; whether there is anything else is asked again and again.
+    pub(super) fn leave_to_others(&mut self, head_start: Duration, glance: Duration) {
+        let now = Instant::now();
+        if *self.left_since.get_or_insert(now) + head_start <= now {
+            return;
+        }
+        (self.is_quiet, self.is_empty, self.was_rung) = (true, false, false);
+        self.next_poll = now + glance;
+        // Waiting for work would return at once.
+        self.bell.rest();
+    }
+
     fn quiet(&mut self, delay_min: Duration) {
         self.is_quiet = true;
         let delay = self.poll_delay.clamp(delay_min, POLL_MAX);
@@ -126,6 +141,7 @@ impl QueueState {
 
     pub(super) fn answered(&mut self) {
         self.is_unanswered = false;
+        self.left_since = None;
         self.refusal.ended();
     }
 

@@ -28,6 +28,7 @@ use super::monitor::publish;
 use super::selection::Selection;
 use super::server::{Builder, Server};
 use super::shared::{SHUTDOWN_GRACE, Shared};
+use super::unserved::PutBack;
 use super::verdict::requeued;
 use super::{HandlerError, WorkerError};
 use crate::broker::{GroupLimits, Outage};
@@ -148,6 +149,7 @@ impl Worker {
             events,
             stats,
             table,
+            put_back: PutBack::default(),
             reports: sender,
             lease,
             cancel_grace,

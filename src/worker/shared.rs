@@ -15,8 +15,9 @@ use super::cancel::CancelReason;
 use super::finish::Report;
 use super::handler::AnyHandler;
 use super::stats::{AttemptEvent, AttemptResult, Events, WorkerStats};
+use super::unserved::{self, PutBack};
 use super::verdict::{Ended, Policy};
-use super::{Context, HandlerError, unserved};
+use super::{Context, HandlerError};
 use crate::task::QueueName;
 
 /// What a handler gets to return once the worker stops and will not wait any longer.
@@ -30,6 +31,8 @@ pub(super) struct Shared {
     pub(super) events: Option<Arc<dyn Events>>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) table: Table,
+    /// What this worker has no handler for.
+    pub(super) put_back: PutBack,
     pub(super) reports: mpsc::Sender<Report>,
     pub(super) lease: Duration,
     pub(super) cancel_grace: Duration,
@@ -114,7 +117,7 @@ impl Shared {
         let (mut finish, result) =
             self.policy.judge(attempt, ended, reason, self.home.broker.now_in(attempt.queue_name().as_str()));
         if result == AttemptResult::Unserved {
-            unserved::note(attempt, &mut finish).await;
+            unserved::note(&self.put_back, attempt, &mut finish).await;
         }
         log_failure(attempt, &finish.message.error, result);
         self.tell(attempt, run_time, result);

@@ -26,7 +26,7 @@ async fn queues_are_listed_with_their_numbers() {
         json!({
             "name": "low", "size": 2, "pending": 1, "active": 0, "scheduled": 1, "retry": 0, "archived": 0,
             "completed": 0, "aggregating": 0, "groups": 0, "archiveDropped": {"age": 0, "number": 0}, "processedToday": 0, "failedToday": 0,
-            "processedTotal": 0, "failedTotal": 0, "waitSeconds": null, "paused": null,
+            "processedTotal": 0, "failedTotal": 0, "unservedTypes": [], "waitSeconds": null, "paused": null,
         })
     );
     assert_eq!(

@@ -18,12 +18,13 @@ pub(crate) const TYPES: [Type; 5] = [Type::Text, Type::List, Type::Set, Type::Zs
 
 /// Every kind of key in `src/broker/keys.rs`, with its type. `<q>` is the queue, `<o>` the worker that serves it, `<d>`
 /// the day, `<l>` the lock of the unique task `u`.
-pub(crate) const KEYS: [(&str, Type); 46] = [
+pub(crate) const KEYS: [(&str, Type); 48] = [
     ("asynq:queues", Type::Set),
     ("asynq:servers", Type::Zset),
     ("asynq:workers", Type::Zset),
     ("asynq:servers:{<o>}", Type::Text),
     ("asynq:workers:{<o>}", Type::Hash),
+    ("cronmill:servers:{<o>}:types", Type::Text),
     ("asynq:schedulers", Type::Zset),
     ("asynq:schedulers:{cronmill}", Type::List),
     ("asynq:scheduler_history:h", Type::Zset),
@@ -62,6 +63,7 @@ pub(crate) const KEYS: [(&str, Type); 46] = [
     ("cronmill:{<q>}:never", Type::Text),
     ("cronmill:{<q>}:grouping", Type::Hash),
     ("cronmill:{<q>}:fleet", Type::Text),
+    ("cronmill:{<q>}:unserved", Type::Zset),
     ("cronmill:{<q>}:due", Type::Zset),
     ("cronmill:{<q>}:entry:e", Type::Hash),
     ("cronmill:{<q>}:ticks:e", Type::List),

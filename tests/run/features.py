@@ -97,7 +97,7 @@ FEATURES = (
     Feature(
         "handlers with middleware",
         (
-            "worker::attempts::an_unknown_type_fails_by_name_also_through_middleware",
+            "worker::attempts::an_unknown_type_is_put_back_by_name_also_through_middleware",
             "worker::attempts::the_kind_of_an_error_decides_what_becomes_of_the_task",
         ),
     ),

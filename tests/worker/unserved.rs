@@ -74,6 +74,28 @@ async fn a_task_comes_to_the_worker_that_has_its_handler_whoever_meets_it_first(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_put_back_is_left_to_others_for_a_moment_and_keeps_no_other_task_waiting() {
+    let (redis, q) = (RedisServer::start(), queue("q"));
+    let broker = redis.broker().await;
+    enqueue(&broker, strange(&q, "1")).await;
+    let worker = Worker::start(builder(&broker, &q), mux(&["known"]));
+    let due = async || broker.task(&q, "1").await.expect("read").expect("there").at;
+    until("it is put back", || worker.stats.unserved() == 1).await;
+    support::until(PATIENCE, "it waits", async || due().await.is_some()).await;
+    let first = due().await.expect("just seen");
+    until("it is put back three times more", || worker.stats.unserved() == 4).await;
+    support::until(PATIENCE, "it waits", async || due().await.is_some()).await;
+    let took = due().await.expect("just seen").duration_since(first);
+    // Three times a second in `scheduled` and a second and a half in `pending`; times are whole seconds.
+    assert!(took >= SignedDuration::from_secs(6), "{took}: others had no time to take it");
+
+    support::until(PATIENCE, "it is pending and left there", async || redis.ids(&q, "pending") == ["1"]).await;
+    enqueue(&broker, Message { kind: "known".into(), ..message(&q, "2") }).await;
+    until("the other task has run", || worker.stats.succeeded() == 1).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_without_a_handler_ends_at_its_deadline() {
     let (redis, q) = (RedisServer::start(), queue("q"));
     let broker = redis.broker().await;
