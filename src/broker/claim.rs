@@ -23,14 +23,32 @@ const RECEIPT_MARGIN_S: u64 = 60;
 const CLAIMING: &str = "claim tasks";
 
 /// Who holds a lease: one run of one process, `<host>:<pid>:<random id>`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner(String);
 
 impl Owner {
-    /// Names this run of a process. `run` must differ from run to run.
+    /// Names this run of a process. `run` must differ from run to run; if it is a UUID of version 7, it tells when this
+    /// run began.
     #[must_use]
     pub fn new(host: &str, pid: u32, run: &str) -> Self {
         Self(format!("{host}:{pid}:{run}"))
+    }
+
+    /// An owner as it was found in Redis.
+    pub(super) fn named(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
+    /// The host it runs on, if it is named as ours are.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.0.rsplitn(3, ':').nth(2)
+    }
+
+    /// When it began, by its own machine's clock, if it tells.
+    pub(super) fn started(&self) -> Option<Timestamp> {
+        let run = uuid::Uuid::parse_str(self.0.rsplit(':').next()?).ok()?;
+        let (seconds, nanos) = run.get_timestamp().filter(|_| run.get_version_num() == 7)?.to_unix();
+        Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
     }
 
     /// The name as it stands in Redis.

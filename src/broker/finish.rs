@@ -216,7 +216,7 @@ impl Broker {
                 if !matches!(ending.outcome, "done" | "requeue" | "crash") {
                     call.arg(ending.score).arg(u8::from(ending.counts_as_failure));
                 }
-                if matches!(ending.outcome, "retry" | "archive" | "withdraw" | "snooze") {
+                if matches!(ending.outcome, "crash" | "retry" | "archive" | "withdraw" | "snooze") {
                     call.arg(&ending.note);
                 }
             }

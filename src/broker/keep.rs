@@ -4,14 +4,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::claim::Owner;
-use super::finish::{Ending, Finished, Holder};
-use super::history::error_record;
+use super::finish::Holder;
 use super::keys::QueueKeys;
 use super::reply::{Reply, from_s};
+use super::stranded::{Settled, Stranded};
 use super::{Broker, BrokerError, script};
 use crate::task::{EXPIRES_HEADER, Message, QueueName};
 
@@ -19,8 +18,6 @@ use crate::task::{EXPIRES_HEADER, Message, QueueName};
 const TASKS_PER_CALL: usize = 100;
 /// Grace for leases that carry another program's clock, as asynq gives them.
 const FOREIGN_GRACE_S: i64 = 30;
-/// From this crash on, a crash costs an attempt: so a task that kills its workers ends in the archive.
-const CRASHES_FREE: u32 = 2;
 
 /// What `forward` did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,23 +160,12 @@ impl Broker {
     ) -> Result<Recovered, BrokerError> {
         let found = self.expired(queue).await?;
         let now = self.now_in(queue.as_str());
-        let settled: Vec<_> = found.iter().map(|task| settle(queue, task, now, &retry_delay_s)).collect();
+        let settled: Vec<_> =
+            found.iter().map(|task| task.settle(queue, now, None, &retry_delay_s)).collect();
         let endings: Vec<_> = settled.iter().map(Settled::ending).collect();
         let verdicts = self.end_attempts(queue, Holder::Expired, &endings).await?;
         let mut recovered = Recovered { more: found.len() == TASKS_PER_CALL, ..Recovered::default() };
-        for (task, verdict) in settled.iter().zip(verdicts) {
-            match (verdict, task.outcome) {
-                (Finished::Stored, "crash") => recovered.requeued += 1,
-                (Finished::Stored, "retry") => recovered.retried += 1,
-                (Finished::Stored, "withdraw") => recovered.cancelled += 1,
-                (Finished::Stored, _) => recovered.archived += 1,
-                (Finished::Lost, _) => {}
-                (Finished::Refused(problem), _) => {
-                    let id = String::from_utf8_lossy(&task.id);
-                    tracing::error!(queue.name = %queue, task.id = %id, %problem, "cannot recover a task");
-                }
-            }
-        }
+        recovered.add(queue, &settled, verdicts);
         Ok(recovered)
     }
 
@@ -216,7 +202,7 @@ impl Broker {
         Ok(Cleaned { expired, dropped, stranded: count()?, more: count()? == 1, next_place: count()? })
     }
 
-    async fn expired(&self, queue: &QueueName) -> Result<Vec<Expired>, BrokerError> {
+    async fn expired(&self, queue: &QueueName) -> Result<Vec<Stranded>, BrokerError> {
         const DOING: &str = "read expired leases";
         let keys = QueueKeys::new(queue);
         let mut call = script::EXPIRED.key(keys.lease());
@@ -229,89 +215,10 @@ impl Broker {
             let crashes = u32::try_from(reply.maybe_int()?.unwrap_or(0)).unwrap_or(0);
             let owner = reply.text()?;
             let is_cancelled = reply.text()? == "stop";
-            found.push(Expired { id, lease, raw, crashes, owner, is_cancelled });
+            found.push(Stranded { id, lease, raw, crashes, owner, is_cancelled });
         }
         Ok(found)
     }
-}
-
-/// A task whose lease is over, as found.
-struct Expired {
-    /// Any bytes: also what is no text has to come back.
-    id: Bytes,
-    /// The score as Redis writes it: another program's may be no whole number.
-    lease: String,
-    raw: Bytes,
-    crashes: u32,
-    owner: String,
-    is_cancelled: bool,
-}
-
-/// Where such a task goes.
-struct Settled {
-    id: Bytes,
-    lease: String,
-    outcome: &'static str,
-    message: Message,
-    score: i64,
-    note: String,
-}
-
-impl Settled {
-    fn ending(&self) -> Ending<'_> {
-        Ending {
-            id: &self.id,
-            lease: self.lease.as_str().into(),
-            outcome: self.outcome,
-            message: self.message.encode(),
-            score: self.score,
-            counts_as_failure: true,
-            unique_key: &self.message.unique_key,
-            note: self.note.clone(),
-        }
-    }
-}
-
-fn settle(
-    queue: &QueueName,
-    task: &Expired,
-    now: Timestamp,
-    retry_delay: impl Fn(&Message) -> Duration,
-) -> Settled {
-    let now_s = now.as_second();
-    let settled = |outcome, message: Message, score| {
-        let retried = message.retried - i32::from(outcome == "retry");
-        let note = match outcome {
-            "crash" => String::new(),
-            _ => error_record(retried, now, &task.owner, &message.error),
-        };
-        Settled { id: task.id.clone(), lease: task.lease.clone(), outcome, message, score, note }
-    };
-    let mut message = match Message::decode(task.raw.clone()) {
-        Ok(message) => message,
-        Err(error) => {
-            let reason = format!(
-                "{error}: {}",
-                std::error::Error::source(&error).map_or(String::new(), ToString::to_string)
-            );
-            let id = String::from_utf8_lossy(&task.id);
-            let envelope = Message::undecodable(&id, queue.as_str(), task.raw.clone(), &reason, now_s);
-            return settled("archive", envelope, now_s);
-        }
-    };
-    if task.is_cancelled || task.crashes < CRASHES_FREE {
-        // Of a crash it is kept only if somebody cancels the attempt at this moment.
-        let outcome = if task.is_cancelled { "withdraw" } else { "crash" };
-        return settled(outcome, message.cancelled("its worker vanished"), now_s);
-    }
-    message.error = format!("worker vanished while running the task, {} times", task.crashes + 1);
-    message.last_failed_s = now_s;
-    if message.retried >= message.max_retry {
-        return settled("archive", message, now_s);
-    }
-    let at = now_s.saturating_add(i64::try_from(retry_delay(&message).as_secs()).unwrap_or(i64::MAX));
-    message.retried += 1;
-    settled("retry", message, at)
 }
 
 /// Milliseconds for PX and PEXPIRE, at least one.

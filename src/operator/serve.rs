@@ -258,6 +258,7 @@ async fn lead(context: &Context) {
                 refresh::refresh(context),
                 task_queue::keep_claims(context),
                 task_queue::look_for_unserved(context),
+                task_queue::release_dead(context),
                 task_queue::finish_what_was_left(context),
                 survey(context, &tenure),
             )

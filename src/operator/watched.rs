@@ -92,6 +92,25 @@ impl Backoff for Waits {
     }
 }
 
+/// Watches a kind of which nothing is kept; what it tells goes to `hear`.
+pub(super) fn heard<K>(
+    what: &'static str,
+    api: Api<K>,
+    config: watcher::Config,
+    state: Arc<WatchState>,
+    hear: impl Fn(&Event<K>) + Send + 'static,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    watch(api, config).backoff(Waits(0)).inspect(move |step| {
+        state.note(what, step);
+        if let Ok(event) = step {
+            hear(event);
+        }
+    })
+}
+
 /// Watches a kind; what it tells goes to `hear` and the store. Who wrote which field is not kept: nobody asks.
 pub(super) fn watched<K>(
     what: &'static str,
@@ -104,14 +123,7 @@ pub(super) fn watched<K>(
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    watch(api, config)
-        .backoff(Waits(0))
-        .inspect(move |step| {
-            state.note(what, step);
-            if let Ok(event) = step {
-                hear(event);
-            }
-        })
+    heard(what, api, config, state, hear)
         .modify(|object| object.meta_mut().managed_fields = None)
         .reflect(writer)
         .touched_objects()

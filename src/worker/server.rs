@@ -322,11 +322,20 @@ impl Builder {
         if self.concurrency == 0 {
             self.concurrency = std::thread::available_parallelism().map_or(1, NonZero::get);
         }
-        let run_id = uuid::Uuid::new_v4().to_string();
+        let run_id = run_id(jiff::Timestamp::now());
         let host = self.host.take().unwrap_or_else(host_name);
         let owner = Owner::new(&host, std::process::id(), &run_id);
         Ok(Server { config: self, stats: Arc::default(), owner, run_id, host })
     }
+}
+
+/// A name that no other run has and that tells when this one began: what it holds may then be given back when it is
+/// known to be dead.
+fn run_id(now: jiff::Timestamp) -> String {
+    let since_1970 = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    let mut random = [0; 10];
+    random.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[..10]);
+    uuid::Builder::from_unix_timestamp_millis(since_1970, &random).into_uuid().to_string()
 }
 
 fn host_name() -> String {

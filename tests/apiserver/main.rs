@@ -6,6 +6,7 @@
 pub mod support;
 
 mod bounds;
+mod dead;
 mod endings;
 mod field;
 mod figures;

@@ -8,6 +8,7 @@ mod broker;
 mod bulk;
 mod catalogue;
 mod claims;
+mod dead;
 mod demand;
 mod edits;
 mod expiring;

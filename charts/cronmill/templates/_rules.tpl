@@ -32,10 +32,11 @@ a table, and a test compares the two.
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [get, patch]
-# Sees why a worker cannot start, while one is to become ready.
+# Sees why a worker cannot start, while one is to become ready; and, as leader, that the container of one has ended and of
+# what, so that the tasks it held come back at once.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list]
+  verbs: [list, watch]
 # Tells people what happened to an object, once per transition.
 - apiGroups: [events.k8s.io]
   resources: [events]

@@ -7,13 +7,13 @@
 -- ARGV[4] string owner, or '' for whoever finds the leases run out
 -- ARGV[5..] per attempt: string id, int lease end it is said to have, string outcome, string unique key or '',
 --   unless it is done: bytes message (of requeue, crash and snooze: as it stands if it was cancelled);
---   unless it is done, requeue or crash: int score, 1 when it counts as a failure; and of retry, archive, withdraw
---   and snooze: string record of the error, or reason of the snooze, '' for none
+--   unless it is done, requeue or crash: int score, 1 when it counts as a failure; and of crash, retry, archive,
+--   withdraw and snooze: string record of the error, or reason of the snooze, '' for none
 -- Returns: stored when every attempt was; else an array, per attempt 1 (stored), 0 (no longer theirs, nothing changed)
 --   or an error text (nothing changed)
 local call, prefix, owner, lease = redis.call, ARGV[1], ARGV[4], KEYS[2]
 local KEEPS_MESSAGE = {complete = 'completed', retry = 'retry', archive = 'archived', withdraw = 'archived'}
-local ARGUMENTS = {done = 4, requeue = 5, crash = 5, complete = 7, retry = 8, archive = 8, withdraw = 8, snooze = 8}
+local ARGUMENTS = {done = 4, requeue = 5, crash = 6, complete = 7, retry = 8, archive = 8, withdraw = 8, snooze = 8}
 -- What a cancel turns other ends into: a failure of its own is an attempt's last, the rest is withdrawn.
 local CANCELLED = {retry = 'archive', requeue = 'withdraw', crash = 'withdraw', snooze = 'withdraw'}
 local processed, failed, stored = 0, 0, 0
@@ -64,7 +64,7 @@ local function finish(a, outcome, held)
   local is_theirs, revoked = owned(held, score, owner)
   if owner == '' then is_theirs = score == said end
   if not is_theirs or is_ended[id] then return 0 end
-  local at, record = ARGV[a + 5], ARGUMENTS[outcome] == 8 and ARGV[a + 7]
+  local at, record = ARGV[a + 5], ARGUMENTS[outcome] == 8 and ARGV[a + 7] or outcome == 'crash' and ARGV[a + 5]
   local counts = ARGV[a + 6] == '1'
   if revoked and outcome ~= 'complete' then
     outcome, record = 'done', nil

@@ -3,6 +3,8 @@
 mod apply;
 mod build;
 mod claim;
+mod dead;
+mod death;
 mod end;
 mod fleet;
 mod handlers;
@@ -23,6 +25,7 @@ use tokio::time::timeout;
 pub(super) use apply::AppliedFleets;
 pub(super) use build::{OBJECT_LABEL, deployment_name};
 pub(super) use claim::{Claims, keep_claims};
+pub(super) use dead::release_dead;
 pub(super) use end::{farewell, finish_what_was_left};
 pub(super) use handlers::{Unserved, look_for_unserved};
 pub(super) use scale::{Scaler, scale};

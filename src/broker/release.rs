@@ -1,0 +1,141 @@
+//! Giving back what dead workers hold, before their leases end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::claim::Owner;
+use super::finish::Holder;
+use super::keep::Recovered;
+use super::keys::QueueKeys;
+use super::stranded::{Settled, Stranded};
+use super::{Broker, BrokerError};
+use crate::task::{Message, QueueName};
+
+/// Leases looked at per call, about.
+const HELD_PER_CALL: usize = 1000;
+/// Tasks read and ended at once.
+const TASKS_PER_CALL: usize = 64;
+const DOING: &str = "release what a dead worker held";
+
+/// Workers that are known to be dead: those of a host that started within a span of time. Who started earlier or
+/// later, and who does not tell when it started, may live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadWorkers {
+    /// The first part of their names.
+    pub host: String,
+    /// From when on, by their own machine's clock.
+    pub from: Timestamp,
+    /// Up to when; who started at that very moment may live.
+    pub before: Timestamp,
+    /// What they died of, for people.
+    pub why: String,
+}
+
+impl DeadWorkers {
+    fn include(&self, owner: &Owner) -> bool {
+        let is_within = |started: Timestamp| self.from <= started && started < self.before;
+        owner.host() == Some(self.host.as_str()) && owner.started().is_some_and(is_within)
+    }
+}
+
+/// A lease as it was noted.
+struct Held {
+    id: Bytes,
+    /// When it ends, as its score is written.
+    lease: String,
+}
+
+impl Broker {
+    /// Brings back at once what dead workers hold of a queue, as [`recover`](Self::recover) does once leases are over.
+    /// A task that somebody else holds by now is left alone. `retry_delay` says how long a task waits that loses an
+    /// attempt.
+    ///
+    /// Cancel-safe: each task is moved whole or not at all.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`]; safe to repeat: what has come back is nobody's any more.
+    pub async fn release(
+        &self,
+        queue: &QueueName,
+        dead: &DeadWorkers,
+        retry_delay: impl Fn(&Message) -> Duration + Send + Sync,
+    ) -> Result<Recovered, BrokerError> {
+        let mut recovered = Recovered::default();
+        let mut cursor = 0;
+        loop {
+            let (next, held) = self.held_by(queue, dead, cursor).await?;
+            for (owner, held) in held {
+                for held in held.chunks(TASKS_PER_CALL) {
+                    let found = self.stranded(queue, &owner, held).await?;
+                    let now = self.now_in(queue.as_str());
+                    let settle = |task: &Stranded| task.settle(queue, now, Some(&dead.why), &retry_delay);
+                    let settled: Vec<_> = found.iter().map(settle).collect();
+                    let endings: Vec<_> = settled.iter().map(Settled::ending).collect();
+                    // In the name of the dead: whoever holds a task by now keeps it.
+                    let verdicts = self.end_attempts(queue, Holder::Owner(&owner), &endings).await?;
+                    recovered.add(queue, &settled, verdicts);
+                }
+            }
+            if next == 0 {
+                return Ok(recovered);
+            }
+            cursor = next;
+        }
+    }
+
+    /// What they hold, as far as one step of a search tells; 0 when it has come to its end.
+    async fn held_by(
+        &self,
+        queue: &QueueName,
+        dead: &DeadWorkers,
+        cursor: u64,
+    ) -> Result<(u64, BTreeMap<Owner, Vec<Held>>), BrokerError> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("HSCAN").arg(QueueKeys::new(queue).holders()).arg(cursor).arg("COUNT").arg(HELD_PER_CALL);
+        let ((next, pairs),): ((u64, Vec<(Vec<u8>, Vec<u8>)>),) =
+            self.pipe(DOING, queue.as_str(), &pipe).await?;
+        let mut found: BTreeMap<Owner, Vec<Held>> = BTreeMap::new();
+        for (id, note) in pairs {
+            let Ok(note) = std::str::from_utf8(&note) else { continue };
+            let note = note.strip_suffix(" revoked").unwrap_or(note);
+            let Some((lease, owner)) = note.split_once(' ') else { continue };
+            let owner = Owner::named(owner);
+            if dead.include(&owner) {
+                found.entry(owner).or_default().push(Held { id: id.into(), lease: lease.to_owned() });
+            }
+        }
+        Ok((next, found))
+    }
+
+    async fn stranded(
+        &self,
+        queue: &QueueName,
+        owner: &Owner,
+        held: &[Held],
+    ) -> Result<Vec<Stranded>, BrokerError> {
+        let prefix = QueueKeys::new(queue).task_prefix();
+        let mut pipe = redis::pipe();
+        for held in held {
+            pipe.hmget(
+                [prefix.as_bytes(), &held.id].concat(),
+                &["msg", "cronmill_crashes", "cronmill_cancel"],
+            );
+        }
+        let fields: Vec<[Option<Vec<u8>>; 3]> = self.pipe(DOING, queue.as_str(), &pipe).await?;
+        let stranded = held.iter().zip(fields).map(|(held, [message, crashes, cancel])| {
+            let text = |field: Option<Vec<u8>>| field.and_then(|field| String::from_utf8(field).ok());
+            Stranded {
+                id: held.id.clone(),
+                lease: held.lease.clone(),
+                raw: message.unwrap_or_default().into(),
+                crashes: text(crashes).and_then(|crashes| crashes.parse().ok()).unwrap_or(0),
+                owner: owner.to_string(),
+                is_cancelled: text(cancel).is_some_and(|mark| mark == format!("{}|stop", held.lease)),
+            }
+        });
+        Ok(stranded.collect())
+    }
+}
