@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use super::build::deployment_name;
+use super::handshake::Handshake;
 use crate::broker::{Broker, LiveServer};
 use crate::causes;
 use crate::fleet::{FleetName, FleetWatch};
@@ -32,6 +33,8 @@ pub(super) struct Fleet {
     /// What was asked for last, and when.
     asked: Option<(u32, Instant)>,
     awaited: Option<Awaited>,
+    /// The way down to fewer workers, where that was begun.
+    pub(super) handshake: Handshake,
 }
 
 /// More workers were asked for, and none of them has shown itself.
@@ -43,7 +46,8 @@ struct Awaited {
 
 impl Fleet {
     pub(super) fn new(name: FleetName, queues: Vec<QueueName>) -> Self {
-        Self { watch: FleetWatch::new(name, queues, LEAD_TIME_GUESS), asked: None, awaited: None }
+        let watch = FleetWatch::new(name, queues, LEAD_TIME_GUESS);
+        Self { watch, asked: None, awaited: None, handshake: Handshake::default() }
     }
 
     pub(super) fn watch(&mut self) -> &mut FleetWatch {

@@ -147,15 +147,15 @@ fn workers(context: &Context, queue: &TaskQueue) -> Option<WorkersStatus> {
     let wanted = deployment.spec.replicas.unwrap_or(0);
     let told = deployment.status.clone().unwrap_or_default();
     let ready = told.ready_replicas.unwrap_or(0);
-    let plan = context.scaler.plan(&queue.uid().unwrap_or_default());
+    let noted = context.scaler.noted(&queue.uid().unwrap_or_default());
     Some(WorkersStatus {
         wanted,
         current: told.replicas.unwrap_or(0),
         ready,
         shown: format!("{ready}/{wanted}"),
         selector: build::selector(&queue.name_any()),
-        reason: plan.map(|plan| plan.reason.as_str().to_owned()),
-        message: plan.map(|plan| plan.to_string()),
+        reason: noted.map(|noted| noted.plan.reason.as_str().to_owned()),
+        message: noted.map(|noted| noted.to_string()),
     })
 }
 
