@@ -71,7 +71,8 @@ impl Kubelet {
         tokio::spawn(async move {
             let mut inside = HashMap::new();
             while !over.load(Ordering::Relaxed) {
-                round.go(&workers, &mut inside).await;
+                // Whoever waits for something that does not come says so.
+                let _done_or_not = round.go(&workers, &mut inside).await;
                 sleep(LOOK).await;
             }
             let _gone_or_not = round.nodes.delete(&round.node, &DeleteParams::default()).await;
@@ -94,9 +95,13 @@ struct Round {
 }
 
 impl Round {
-    async fn go<H: Handler + Clone>(&self, workers: &Workers<H>, inside: &mut HashMap<String, Inside>) {
-        self.beat().await;
-        let pods = self.pods.list(&ListParams::default()).await.expect("the API server answers");
+    async fn go<H: Handler + Clone>(
+        &self,
+        workers: &Workers<H>,
+        inside: &mut HashMap<String, Inside>,
+    ) -> kube::Result<()> {
+        self.beat().await?;
+        let pods = self.pods.list(&ListParams::default()).await?;
         for pod in &pods.items {
             let name = pod.name_any();
             if pod.metadata.deletion_timestamp.is_some() {
@@ -106,28 +111,30 @@ impl Round {
                 let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
                 let _gone_or_not = self.pods.delete(&name, &now).await;
             } else if !inside.contains_key(&name) {
-                self.run(&name).await;
+                self.run(&name).await?;
                 inside.insert(name.clone(), Self::begin(workers, &name));
             }
         }
         let running = inside.iter().map(|(name, worker)| (name.clone(), worker.stats.running())).collect();
         *self.seen.running.lock().expect("no panic") = running;
+        Ok(())
     }
 
     /// A node is taken for dead that says nothing.
-    async fn beat(&self) {
+    async fn beat(&self) -> kube::Result<()> {
         let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": self.node } });
         let now = Timestamp::from_second(Timestamp::now().as_second()).expect("a time");
         let ready = json!({ "status": { "conditions": [{
             "type": "Ready", "status": "True", "reason": "Test", "message": "", "lastHeartbeatTime": now,
         }] } });
         let params = PatchParams::apply("test").force();
-        self.nodes.patch(&self.node, &params, &Patch::Apply(&node)).await.expect("a node");
+        self.nodes.patch(&self.node, &params, &Patch::Apply(&node)).await?;
         let params = PatchParams::default();
-        self.nodes.patch_status(&self.node, &params, &Patch::Merge(&ready)).await.expect("it is ready");
+        self.nodes.patch_status(&self.node, &params, &Patch::Merge(&ready)).await?;
+        Ok(())
     }
 
-    async fn run(&self, pod: &str) {
+    async fn run(&self, pod: &str) -> kube::Result<()> {
         let binding = json!({
             "apiVersion": "v1", "kind": "Binding", "metadata": { "name": pod },
             "target": { "apiVersion": "v1", "kind": "Node", "name": self.node },
@@ -144,14 +151,15 @@ impl Round {
             }],
         } });
         let params = PatchParams::default();
-        self.pods.patch_status(pod, &params, &Patch::Merge(&status)).await.expect("the pod is there");
+        self.pods.patch_status(pod, &params, &Patch::Merge(&status)).await?;
+        Ok(())
     }
 
     /// It breaks off what it runs when it is to end: so nothing that it runs goes unseen.
     fn begin<H: Handler + Clone>(workers: &Workers<H>, pod: &str) -> Inside {
         let server = Server::builder(workers.broker.clone())
             .queue(workers.queue.clone(), 1)
-            .concurrency(2)
+            .concurrency(1)
             .host(pod)
             .shutdown_timeout(Duration::ZERO)
             .cancel_grace(Duration::ZERO)

@@ -33,7 +33,7 @@ impl Mill {
     async fn start() -> (Self, crate::field::Replica) {
         let field = Field::new();
         let operator = field.operator("a", &[]).await;
-        field.apply(&queue("workers: {concurrency: 2, replicas: 0}"));
+        field.apply(&queue("workers: {concurrency: 1, replicas: 0}"));
         field.ready("taskqueue", "main").await;
         let broker = Broker::connect(&field.redis.plain_url().parse().unwrap()).await.unwrap();
         let (round, current) = watch::channel(0);
