@@ -319,7 +319,7 @@ pub struct CronTaskStatus {
     /// Nominal time of the last tick that was enqueued, as of observedAt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_schedule_time: Option<Timestamp>,
-    /// Nominal time of the next tick, as of observedAt.
+    /// Nominal time of the next tick, as of observedAt. Absent while it is suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_schedule_time: Option<Timestamp>,
     /// What became of the last tick, as of observedAt: the state of its task (Pending, Scheduled, Aggregating, Active,

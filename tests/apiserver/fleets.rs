@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::field::{Field, LIMIT, queue, task};
+use crate::field::{Field, LIMIT, on_queues, queue, task};
 use crate::support::until;
 
 #[tokio::test]
@@ -24,6 +24,43 @@ async fn a_fleet_grows_with_the_work_within_a_second_and_goes_back_to_none() {
     assert!(arrived.elapsed() < Duration::from_secs(5), "{:?}", arrived.elapsed());
     field.cli(&["DEL", "asynq:{default}:pending"]);
     until(LIMIT, "it goes back to none", async || field.replicas("main") == Some(0)).await;
+}
+
+#[tokio::test]
+async fn a_burst_takes_a_fleet_to_thirty_two_in_one_step_and_a_paused_queue_takes_it_nowhere() {
+    let field = Field::new();
+    let operator = field.operator("a", &[]).await;
+    let push = |queue: &str, tasks: usize| {
+        let ids: Vec<_> = (0..tasks).map(|id| format!("task-{id}")).collect();
+        let pending = format!("asynq:{{{queue}}}:pending");
+        let words: Vec<_> = ["LPUSH", &pending].into_iter().chain(ids.iter().map(String::as_str)).collect();
+        field.cli(&words);
+    };
+    let scaling = "workers: {concurrency: 20, scaling: {minReplicas: 1, maxReplicas: 32}}";
+    let paused = "workers: {}".to_owned();
+    let still = on_queues("still", &["still"], &paused)
+        .replace("{name: still}]", "{name: still, paused: {reason: test}}]");
+    field.apply(&(queue(scaling) + "---\n" + &still));
+    for name in ["main", "still"] {
+        field.ready("taskqueue", name).await;
+    }
+    until(LIMIT, "one is kept", async || field.replicas("main") == Some(1)).await;
+    push("still", 10_000);
+    push("default", 1_000);
+    until(LIMIT, "there are as many as allowed", async || field.replicas("main") == Some(32)).await;
+    let said = |name: &str| {
+        let steps = format!("scales {}/{name} from ", field.namespace);
+        let lines = operator.process.stderr().into_iter().chain(operator.process.stdout());
+        let steps = lines.filter_map(|line| Some(line.split_once(&steps)?.1.split(':').next()?.to_owned()));
+        steps.collect::<Vec<_>>()
+    };
+    assert_eq!(said("main"), ["0 to 1", "1 to 32"]);
+    until(LIMIT, "status says why none is held", async || {
+        let status = field.get("taskqueue", "still")["status"].clone();
+        status["workers"]["message"] == "nothing to do while queues are paused: 10000 wait there"
+    })
+    .await;
+    assert_eq!((field.replicas("still"), said("still")), (Some(0), Vec::new()));
 }
 
 #[tokio::test]

@@ -127,3 +127,36 @@ async fn no_attempt_is_broken_off_when_a_fleet_becomes_smaller() {
     println!("without asking them first: {} attempts broken off in {tries} rounds", mill.interrupted());
     assert!(mill.interrupted() > 0, "this test sees nothing");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_to_go_and_is_busy_is_waited_for_and_takes_work_again_when_it_may_stay() {
+    let (mill, _operator) = Mill::start().await;
+    mill.scale("taskqueue/main", 3);
+    until(LIMIT, "all workers run", async || mill.running().0 == 3).await;
+    for _ in 0..3 {
+        mill.client.enqueue(NewTask::new("long", Some("0".into()))).await.unwrap();
+    }
+    until(LIMIT, "all are busy", async || mill.running().1 == 3).await;
+    let cordons = || mill.field.redis.cli_lines(["KEYS", "cronmill:{default}:cordon:*"]).len();
+    mill.scale("taskqueue/main", 1);
+    until(LIMIT, "two are to go", async || cordons() == 2).await;
+    until(LIMIT, "status says so", async || {
+        let status = mill.field.get("taskqueue", "main")["status"].clone();
+        let message = status["workers"]["message"].as_str().unwrap_or_default().to_owned();
+        message.ends_with("; 2 workers are to go and finish what they hold")
+    })
+    .await;
+    assert_eq!(mill.field.replicas("main"), Some(3), "they hold a task each");
+    mill.scale("taskqueue/main", 3);
+    until(LIMIT, "nobody is to go", async || cordons() == 0).await;
+    mill.round.send_replace(1);
+    until(LIMIT, "they are idle", async || mill.running().1 == 0).await;
+    for _ in 0..3 {
+        mill.client.enqueue(NewTask::new("long", Some("1".into()))).await.unwrap();
+    }
+    until(LIMIT, "all take work again", async || mill.running().1 == 3).await;
+    mill.round.send_replace(2);
+    mill.scale("taskqueue/main", 0);
+    until(LIMIT, "all are gone", async || mill.running().0 == 0).await;
+    assert_eq!(mill.interrupted(), 0);
+}

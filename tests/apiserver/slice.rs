@@ -3,6 +3,8 @@
 use crate::field::{Field, LIMIT, queue, task};
 use crate::support::until;
 
+const SUSPENDED: &str = r#"{"spec": {"suspend": true}}"#;
+
 #[tokio::test]
 async fn objects_are_put_into_force_fired_scaled_and_told_about_and_go_without_a_trace() {
     let field = Field::new();
@@ -55,6 +57,21 @@ async fn objects_are_put_into_force_fired_scaled_and_told_about_and_go_without_a
     };
     assert_eq!(header("crontasks"), "NAME SCHEDULE TZ SUSPEND QUEUE LAST NEXT LAST-RESULT READY AGE");
     assert_eq!(header("taskqueues"), "NAME PENDING ACTIVE SCHEDULED RETRY DEAD WORKERS WAIT READY AGE");
+
+    field.api.kubectl(&[
+        "patch",
+        "-n",
+        &field.namespace,
+        "crontask",
+        "often",
+        "--type=merge",
+        "-p",
+        SUSPENDED,
+    ]);
+    until(LIMIT, "a suspended schedule shows no next tick", async || {
+        field.get("crontask", "often")["status"]["nextScheduleTime"].is_null()
+    })
+    .await;
 
     // One event for each that came into force, although status has changed since.
     let events = || {

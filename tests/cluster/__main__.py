@@ -108,6 +108,8 @@ def try_out(state, arguments):
     if not (state.kubeconfig.exists() and processes.recorded(state, "kubelet")):
         ending.down(state)
         arguments.control_plane = False
+        state.check_is_free()
+        trial.prepare()
         up(state, arguments)
     print(trial.install(plane(state)))
     print(f"all of it took {time.monotonic() - start:.0f} s", flush=True)

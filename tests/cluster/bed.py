@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path += [str(ROOT / "tests/tools"), str(ROOT / "deploy/image")]
+sys.path += [str(ROOT / "tests/tools"), str(ROOT / "deploy"), str(ROOT / "deploy/image")]
 
 import ending
 import processes

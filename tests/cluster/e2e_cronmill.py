@@ -7,8 +7,8 @@ import unittest
 
 import bed
 import build
-import namespaces
-from bed import Bed, Kubectl, cluster, until
+from bed import until
+from mill import Mill
 from state import State
 from trial import NAMESPACE
 
@@ -16,37 +16,21 @@ SAMPLES = bed.ROOT / "deploy/samples"
 QUICK = ("update-user-earn-quick", "hello")
 # What no log, event or status may hold: it stands in a task's payload.
 PAYLOAD = "only-the-handler-may-see-this"
-# Built from source when nobody has built it before.
-LIMIT_S = 1800
 
 
 def suspend(value):
     return json.dumps({"spec": {"suspend": value}})
 
 
-class Cronmill(Bed):
+class Cronmill(Mill):
     """One node for all tests here, each of which finds the samples in force."""
 
     @classmethod
     def setUpClass(cls):
-        cls.at = cls.place_of_all()
-        cluster("trial", "--state", cls.at, limit_s=LIMIT_S)
-        cls.kubectl = Kubectl(cls.at)
-        cls.secret = cls.kubectl.get("secret", "cronmill-redis", "-n", NAMESPACE)["data"]
-        cls.password = base64.b64decode(cls.secret["password"]).decode()
+        super().setUpClass()
         cls.kubectl("apply", "-f", str(SAMPLES))
         for kind in ("crontasks", "taskqueues"):
             cls.kubectl("wait", "--for=condition=Ready", kind, "--all", "--timeout=60s", limit_s=90)
-
-    def redis(self, *words):
-        """What redis-cli answers, from within the node's network."""
-        service = self.kubectl.get("service", "cronmill-redis", "-n", NAMESPACE)
-        command = (*namespaces.enter(State(self.at)), "redis-cli", "-h", service["spec"]["clusterIP"], *words)
-        environment = {"REDISCLI_AUTH": self.password, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment).stdout
-
-    def completed(self, queue):
-        return int(self.redis("ZCARD", f"asynq:{{{queue}}}:completed"))
 
     def suspended(self, value):
         for name in QUICK:

@@ -15,6 +15,7 @@ from oci import Image
 from state import Failed
 
 ROOT = Path(__file__).resolve().parents[2]
+IMAGE = ROOT / "target/cronmill-image.tar"
 NAMESPACE = "cronmill"
 # Where the samples go.
 SHARED = "default"
@@ -33,12 +34,17 @@ What the node's programs write is in {log}. `make cluster-down` removes every tr
 """
 
 
+def prepare():
+    """Builds what goes on the node, while no node takes its share of the machine."""
+    run("the image", sys.executable, ROOT / "deploy/image", IMAGE)
+    build.folder_of("helm")
+
+
 def install(node):
     """Puts cronmill and a Redis on the node, waits until both are ready, and returns what to do next."""
     state = node.state
-    tar = state / "data/cronmill.tar"
-    image = re.search(r"sha256:\w+", run("the image", sys.executable, ROOT / "deploy/image", tar))[0]
-    node.load(tar)
+    image = re.search(r"sha256:\w+", run("the image", sys.executable, ROOT / "deploy/image", IMAGE))[0]
+    node.load(IMAGE)
     redis = redis_image(state / "data/redis.tar")
     node.load(state / "data/redis.tar")
     kubectl = (node.state.choices()["tools"]["kubernetes"] + "/kubectl", f"--kubeconfig={state.kubeconfig}")

@@ -67,7 +67,9 @@ pub(in crate::operator) async fn observe(
         Some(record) => Some(result(broker, &queue, &record).await?),
         None => None,
     };
-    Ok(Some(Observed { last: stored.last, next: stored.next, result }))
+    // Its ticks go on being accounted for, but nothing comes of the next one.
+    let next = stored.next.filter(|_| !task.spec.suspend);
+    Ok(Some(Observed { last: stored.last, next, result }))
 }
 
 /// What became of a tick: of its task, if one was enqueued.
