@@ -37,11 +37,12 @@ def seconds(text):
 
 
 class Fleet(Mill):
-    def begin(self, name, **workers):
-        """A TaskQueue that is ready, without a worker."""
-        self.kubectl.apply(queue(name, scaling={"stabilization": "5s", "maxReplicas": 4}, **workers))
+    def begin(self, name, least=0, **workers):
+        """A TaskQueue that is ready, with as few workers as it may have."""
+        scaling = {"stabilization": "5s", "minReplicas": least, "maxReplicas": 4}
+        self.kubectl.apply(queue(name, scaling=scaling, **workers))
         self.kubectl("wait", "--for=condition=Ready", f"taskqueue/{name}", "--timeout=60s", limit_s=90)
-        until("there is a fleet of none", lambda: self.replicas(name) == 0)
+        until(f"there is a fleet of {least}", lambda: self.replicas(name) == least)
 
     def replicas(self, name):
         found = self.kubectl.get("deployment", f"{name}-worker")
@@ -59,6 +60,13 @@ class Fleet(Mill):
         log = self.kubectl("logs", "-n", NAMESPACE, "deploy/cronmill", "--all-pods=true", "--tail=-1")
         said = re.search(rf"(\d{{4}}-\S+Z).*scales default/{name} from 0 to \d+", log)
         return said and seconds(said[1])
+
+    def ends(self, name):
+        """When containers of its workers ended, as far as their pods tell."""
+        pods = self.kubectl.list("pods", "-l", f"cronmill.dev/task-queue={name}")
+        statuses = [status for pod in pods for status in pod["status"]["containerStatuses"]]
+        states = [status[state] for status in statuses for state in ("state", "lastState")]
+        return [seconds(state["terminated"]["finishedAt"]) for state in states if "terminated" in state]
 
     def test_the_first_task_of_an_idle_queue_is_done_within_eight_seconds(self):
         self.begin("idle")
@@ -85,25 +93,26 @@ class Fleet(Mill):
         self.assertLessEqual(late, 1)
 
     def test_what_an_oom_killed_worker_held_is_runnable_at_once_and_what_always_kills_it_is_archived(self):
-        self.begin("small", template=limited(), concurrency=1)
+        self.begin("small", least=1, template=limited(), concurrency=1)
+        # A worker that dies in its first second may be taken for the next one.
+        self.enqueue("small")
+        until("a worker runs", lambda: self.completed("small") == 1)
+        time.sleep(2)
         self.enqueue("small", "--id", "poison", "--max-retry", "0", "--payload", "-", text=json.dumps(LARGE))
-        crashes = lambda: int(self.redis("HGET", "asynq:{small}:t:poison", "cronmill_crashes").strip() or 0)
-        until("a worker was killed over it", lambda: crashes() >= 1)
+        until("a worker was killed over it", lambda: self.shown("small", "poison").get("errors"))
         shown = self.shown("small", "poison")
-        error = shown["errors"][0]["error"]
-        self.assertRegex(error, f"was OOMKilled at its memory limit of {MEMORY}$")
+        error = shown["errors"][-1]
+        self.assertRegex(error["error"], f"was OOMKilled at its memory limit of {MEMORY}$")
         self.assertEqual(shown["retried"], 0)
-        pods = self.kubectl.list("pods", "-l", "cronmill.dev/task-queue=small")
-        status = pods[0]["status"]["containerStatuses"][0]
-        ended = (status["state"].get("terminated") or status["lastState"]["terminated"])["finishedAt"]
-        took = seconds(shown["errors"][0]["time"]) - seconds(ended)
+        back, ends = seconds(error["time"]), self.ends("small")
+        took = min(back - end for end in ends if end <= back)
         print(f"runnable {took:.1f} s after the container ended", flush=True)
         self.assertLessEqual(took, 5)
         # A neighbour that waits runs once the poison is gone, and never paid for it.
         self.enqueue("small", "--id", "neighbour", "--max-retry", "0")
         until("the poison is archived", lambda: self.redis("ZCARD", "asynq:{small}:archived").strip() == "1", limit_s=240)
         self.assertRegex(self.shown("small", "poison")["lastError"], "3 times: .*OOMKilled")
-        until("the neighbour has run", lambda: self.completed("small") == 1, limit_s=240)
+        until("the neighbour has run", lambda: self.completed("small") == 2, limit_s=240)
         self.assertEqual(self.shown("small", "neighbour")["retried"], 0)
         events = self.kubectl("get", "events", "--field-selector=reason=WorkerDied", "-o", "json")
         self.assertIn("OOMKilled", events)

@@ -1,8 +1,8 @@
 //! What a kubelet says of workers that have ended. Nothing is concluded from silence: a container is dead when its
 //! kubelet has seen its end, and not when a node is away, a pod is deleted by force, or a record has no times.
 
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStateTerminated, Pod};
 use kube::ResourceExt as _;
 
 use super::build::OBJECT_LABEL;
@@ -38,26 +38,60 @@ fn known_deaths(pod: &Pod) -> Option<Vec<Death>> {
     let worker = worker(pod)?;
     let statuses = pod.status.as_ref()?.container_statuses.as_deref()?;
     let status = statuses.iter().find(|status| status.name == worker.name)?;
-    let ends = [&status.last_state, &status.state];
-    let ends = ends.into_iter().flatten().filter_map(|state| state.terminated.as_ref());
-    let deaths = ends.filter_map(|end| {
-        let (from, before) = span(end, status)?;
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let is_over = matches!(phase, Some("Failed" | "Succeeded"));
+    let ends = [
+        (&status.last_state, after_last(status.state.as_ref())),
+        (&status.state, if is_over { Next::Later } else { Next::Unknown }),
+    ];
+    let deaths = ends.into_iter().filter_map(|(state, next)| {
+        let end = state.as_ref()?.terminated.as_ref()?;
+        let (from, before) = span(end, next)?;
         let workers = DeadWorkers { host: host.clone(), from, before, why: why(pod, worker, end) };
         Some(Death { queue: queue.clone(), pod: pod.uid()?, workers })
     });
     Some(deaths.collect())
 }
 
+/// When the container was started again after an end.
+#[derive(Clone, Copy)]
+enum Next {
+    /// Then, in whole seconds, cut off.
+    At(Timestamp),
+    /// Not within the second of the end.
+    Later,
+    /// It may have been at once, and may not be told yet.
+    Unknown,
+}
+
+/// What followed the end before the last one.
+fn after_last(state: Option<&ContainerState>) -> Next {
+    let Some(state) = state else { return Next::Unknown };
+    let running = state.running.as_ref().and_then(|running| running.started_at.as_ref());
+    let ended = state.terminated.as_ref().and_then(|ended| ended.started_at.as_ref());
+    let waits = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
+    match running.or(ended) {
+        Some(at) => Next::At(at.0),
+        // A kubelet says so while it does not start it again: ten seconds at least.
+        None if waits == Some("CrashLoopBackOff") => Next::Later,
+        None => Next::Unknown,
+    }
+}
+
 /// When those started who are dead by this record. A kubelet tells whole seconds, cut off: who started within the
-/// second of the end may have started after it, and so may live.
-fn span(end: &ContainerStateTerminated, status: &ContainerStatus) -> Option<(Timestamp, Timestamp)> {
+/// second of the end is dead too where it is known that the next one came later.
+fn span(end: &ContainerStateTerminated, next: Next) -> Option<(Timestamp, Timestamp)> {
     if end.reason.as_deref() == Some(UNSEEN) {
         return None;
     }
     let (from, finished) = (end.started_at.as_ref()?.0, end.finished_at.as_ref()?.0);
-    // A clock that was set back may show the one that runs now as an earlier one.
-    let running = status.state.as_ref().and_then(|state| state.running.as_ref()?.started_at.as_ref());
-    let before = running.map_or(finished, |running| finished.min(running.0));
+    let whole = finished.checked_add(SignedDuration::from_secs(1)).ok()?;
+    let before = match next {
+        // Also where a clock that was set back shows it as the earlier one.
+        Next::At(next) => whole.min(next),
+        Next::Later => whole,
+        Next::Unknown => finished,
+    };
     (from < before).then_some((from, before))
 }
 
@@ -162,12 +196,33 @@ mod tests {
     }
 
     #[test]
+    fn who_began_in_the_second_of_the_end_is_dead_where_the_next_one_came_later() {
+        let before = |state: Value, phase: &str| {
+            let mut brief = ended("Error");
+            brief["terminated"]["startedAt"] = TO.into();
+            let (state, last) = if state.is_null() { (brief, json!({})) } else { (state, brief) };
+            let pod = pod(state, last, |pod| pod["status"]["phase"] = phase.into());
+            deaths(&pod).first().map(|death| death.workers.before.to_string())
+        };
+        let later = Some("2026-11-26T05:10:01Z".to_owned());
+        let waiting = |reason: &str| json!({ "waiting": { "reason": reason } });
+        assert_eq!(before(waiting("CrashLoopBackOff"), "Running"), later);
+        assert_eq!(before(json!({ "running": { "startedAt": "2026-11-26T05:10:01Z" } }), "Running"), later);
+        assert_eq!(before(json!(null), "Failed"), later, "it is not started again");
+        for unknown in [waiting("ContainerCreating"), json!(null), json!({ "running": { "startedAt": TO } })]
+        {
+            assert_eq!(before(unknown.clone(), "Running"), None, "{unknown}");
+        }
+    }
+
+    #[test]
     fn who_runs_now_is_never_taken_for_who_ran_before() {
         let running = |since: &str| json!({ "running": { "startedAt": since } });
         let before = |state| {
             deaths(&pod(state, ended("Error"), |_| {})).pop().map(|death| death.workers.before.to_string())
         };
         assert_eq!(before(running("2026-11-26T05:10:00Z")).as_deref(), Some(TO));
+        assert_eq!(before(running("2026-11-26T05:10:07Z")).as_deref(), Some("2026-11-26T05:10:01Z"));
         // The clock was set back.
         assert_eq!(before(running("2026-11-26T05:03:00Z")).as_deref(), Some("2026-11-26T05:03:00Z"));
         assert_eq!(before(running("2026-11-26T04:00:00Z")), None);
