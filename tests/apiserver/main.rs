@@ -17,6 +17,7 @@ mod outages;
 mod quiet;
 mod retired;
 mod slice;
+mod target;
 mod unserved;
 mod wrong;
 mod zero;

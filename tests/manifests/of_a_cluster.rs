@@ -1,5 +1,7 @@
 //! The same manifests run in a cluster and without one: what means something only there is taken or plainly refused.
 
+use cronmill::local::manifest::WorkerProgram;
+
 use crate::support::{Folder, QUEUE, task};
 
 #[test]
@@ -31,6 +33,25 @@ status: {observedGeneration: 4, conditions: [{type: Ready}]}
     );
     assert_eq!(folder.tasks(), ["billing/guest"]);
     assert_eq!(folder.task("billing/guest").entry.template.queue, "default", "by its bare name");
+}
+
+#[test]
+fn a_target_is_a_clusters_and_its_queues_are_in_force_without_workers_as_a_note_says() {
+    let target = "workers: {targetRef: {kind: Deployment, name: shop}}";
+    let with = |workers: &str| format!("{QUEUE}  {workers}\n");
+    let mut folder = Folder::with(&[("q.yaml", &with(target)), ("a.yaml", &task("a", "@daily"))]);
+    let changes = folder.refresh();
+    assert_eq!(
+        changes.note.as_deref(),
+        Some(
+            "left aside, for a cluster only: spec.workers.targetRef of TaskQueue default/main, so no worker is started"
+        )
+    );
+    assert_eq!((folder.errors().len(), folder.tasks()), (0, vec!["default/a".to_owned()]));
+    assert_eq!(changes.upserted_queues[0].program, WorkerProgram::Target);
+    folder.write("q.yaml", &with("workers: {}"));
+    let changes = folder.refresh_later();
+    assert_eq!((changes.note, &changes.upserted_queues[0].program), (None, &WorkerProgram::Bundled));
 }
 
 #[test]

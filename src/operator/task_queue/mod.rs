@@ -12,6 +12,8 @@ mod idle;
 mod scale;
 mod site_fleets;
 mod status;
+mod target;
+mod targets;
 mod trouble;
 mod validate;
 
@@ -30,6 +32,7 @@ pub(super) use end::{farewell, finish_what_was_left};
 pub(super) use handlers::{Unserved, look_for_unserved};
 pub(super) use scale::{Scaler, scale};
 pub(super) use status::{Observed, observe, write_observed};
+pub(super) use targets::{Targets, follow_targets};
 
 use super::conditions::{Refusal, backoff};
 use super::context::{Context, ObjectName, Seen};
@@ -110,6 +113,7 @@ async fn step(
 async fn put(context: &Context, tenure: &Tenure, queue: &TaskQueue) -> Result<Arc<Site>, Refusal> {
     let uid = queue.uid().unwrap_or_default();
     let valid = validate::validate(context, queue)?;
+    let target = targets::find(context, tenure, queue).await;
     let site = context.sites.of(&uid)?;
     let parts = site.parts()?;
     let is_new = claim::claim(context, tenure, queue, &valid.plan, &site).await?;
@@ -117,6 +121,8 @@ async fn put(context: &Context, tenure: &Tenure, queue: &TaskQueue) -> Result<Ar
     if is_new {
         context.wake_tasks_of(&ObjectName::of(queue));
     }
+    // Its queues are in force all the same, and workers of its own stay until there are others.
+    target?;
     apply::apply(context, tenure, queue, &valid, &site).await?;
     Ok(site)
 }

@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::fleet::{self, Fleet};
 use super::idle::IdleQueues;
+use super::target::{Target, Workload};
+use super::targets;
 use crate::broker::{Broker, BrokerError, Demand, DemandReader, Outage};
 use crate::crd::TaskQueue;
 use crate::fleet::{FleetName, Work, read_records, write_records};
@@ -44,7 +46,8 @@ struct Candidate {
     name: ObjectName,
     queues: Vec<QueueName>,
     policy: Policy,
-    /// Workers there are to be, as its Deployment says.
+    workload: Workload,
+    /// Workers there are to be, as its workload says.
     replicas: u32,
 }
 
@@ -135,11 +138,17 @@ impl<'a> SiteFleets<'a> {
         if !self.context.claims.are_held(&uid, self.tenure.epoch) {
             return None;
         }
-        let deployment = self.context.deployment(&name)?;
-        let replicas = fleet::replicas_of(&deployment);
+        let (workload, replicas) = match Target::of(queue) {
+            None => (Workload::Owned, fleet::replicas_of(&*self.context.deployment(&name)?)),
+            Some(target) => {
+                let scaled = targets::scaled(self.context, queue, &target).ok()?;
+                (Workload::Target(target), scaled.replicas)
+            }
+        };
         let wanted = self.context.plan(queue).ok()?;
         let policy = wanted.workers.as_ref()?.policy();
-        Some(Candidate { uid, name, queues: wanted.redis_names().cloned().collect(), policy, replicas })
+        let queues = wanted.redis_names().cloned().collect();
+        Some(Candidate { uid, name, queues, policy, workload, replicas })
     }
 
     /// Has new fleets go on from what was written down of them.
@@ -147,7 +156,10 @@ impl<'a> SiteFleets<'a> {
         let mut new = Vec::new();
         for candidate in candidates {
             match self.fleets.get_mut(&candidate.uid) {
-                Some(fleet) => fleet.serve(&candidate.queues),
+                Some(fleet) => {
+                    fleet.serve(&candidate.queues);
+                    fleet.works_as(&candidate.workload);
+                }
                 None => new.push(candidate),
             }
         }
@@ -155,7 +167,7 @@ impl<'a> SiteFleets<'a> {
         let records = read_records(&self.broker, &queues).await?;
         for candidate in new {
             let name = FleetName { name: candidate.name.to_string(), owner: candidate.uid.clone() };
-            let mut fleet = Fleet::new(name, candidate.queues.clone());
+            let mut fleet = Fleet::new(name, candidate.queues.clone(), candidate.workload.clone());
             fleet.watch().recall(&records, &candidate.policy, candidate.replicas, self.broker.now());
             self.fleets.insert(candidate.uid.clone(), fleet);
         }
@@ -213,11 +225,8 @@ impl<'a> SiteFleets<'a> {
         let (context, broker) = (self.context, &self.broker);
         let asks = due.into_iter().map(|(candidate, plan)| {
             async move {
-                (
-                    candidate,
-                    plan,
-                    fleet::ask(context, broker, &candidate.name, candidate.replicas, plan).await,
-                )
+                let Candidate { name, workload, replicas, .. } = candidate;
+                (candidate, plan, fleet::ask(context, broker, name, workload, *replicas, plan).await)
             }
             .boxed()
         });
