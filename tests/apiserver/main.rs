@@ -18,6 +18,7 @@ mod quiet;
 mod retired;
 mod slice;
 mod target;
+mod targets;
 mod unserved;
 mod wrong;
 mod zero;

@@ -8,7 +8,7 @@ use crate::field::{Field, LIMIT, named_queue, on_queues, queue, task};
 use crate::support::{Peers, Process, until};
 
 /// A workload as somebody keeps it, who leaves its number of pods to others from now on.
-fn workload(kind: &str, name: &str, replicas: u32) -> String {
+pub(crate) fn workload(kind: &str, name: &str, replicas: u32) -> String {
     format!(
         "apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: {name}, labels: {{team: shop}}}}\nspec:\n  \
          replicas: {replicas}\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    \
@@ -17,7 +17,7 @@ fn workload(kind: &str, name: &str, replicas: u32) -> String {
 }
 
 /// A reference to it, with lines that stand beside it.
-fn target(kind: &str, name: &str, beside: &str) -> String {
+pub(crate) fn target(kind: &str, name: &str, beside: &str) -> String {
     format!("workers: {{targetRef: {{kind: {kind}, name: {name}}}, concurrency: 1, {beside}}}")
 }
 

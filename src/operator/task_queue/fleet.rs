@@ -131,7 +131,7 @@ pub(super) async fn ask(
     from: u32,
     plan: Plan,
 ) -> Result<Vec<LiveServer>, String> {
-    let written = workload.scale(context, queue, from, plan.replicas);
+    let written = workload.scale(context, queue, plan.replicas);
     let (written, servers) = tokio::join!(written, broker.servers());
     written?;
     tracing::info!(queue = %queue, from, to = plan.replicas, "scales {queue} from {from} to {}: {plan}", plan.replicas);

@@ -34,19 +34,13 @@ pub(super) enum Workload {
 }
 
 impl Workload {
-    /// Sets the number of its pods, through `/scale` and nothing else; there are to be `from` as far as is known.
+    /// Sets the number of its pods, through `/scale` and nothing else.
     ///
     /// # Errors
     /// Why that is not done, for people.
-    pub(super) async fn scale(
-        &self,
-        context: &Context,
-        queue: &ObjectName,
-        from: u32,
-        to: u32,
-    ) -> Result<(), String> {
+    pub(super) async fn scale(&self, context: &Context, queue: &ObjectName, to: u32) -> Result<(), String> {
         match self {
-            Self::Target(target) => targets::scale(context, target, from, to).await,
+            Self::Target(target) => targets::scale(context, target, to).await,
             Self::Owned => {
                 let api = context.api::<Deployment>(&queue.namespace);
                 let written = put(&api, &queue.namespace, &deployment_name(&queue.name), to).await;

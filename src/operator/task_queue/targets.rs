@@ -1,7 +1,7 @@
 //! Workloads that TaskQueues name and do not own: which TaskQueue has which, and how large each is.
 //!
 //! Nothing is listed or watched for that. `/scale` of each is read now and then, from one budget however many there
-//! are, again before anything is written that goes by an older number, and told by each write.
+//! are, and told by each write.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,8 +28,6 @@ const READS: usize = 5;
 const SETTLED: Duration = Duration::from_secs(10);
 /// The same while pods come or go, and of a target that cannot be scaled.
 const UNSETTLED: Duration = Duration::from_secs(2);
-/// How old a number may be that something is written by.
-const FRESH: Duration = Duration::from_secs(2);
 /// How old a number may be when a TaskQueue is put into force.
 const KNOWN: Duration = Duration::from_secs(120);
 /// How soon it is tried again to set a number that could not be set.
@@ -207,25 +205,14 @@ pub(super) async fn find(context: &Context, tenure: &Tenure, queue: &TaskQueue) 
     verdict(context, queue).map_or(Ok(()), |verdict| verdict.map(drop))
 }
 
-/// Sets the number of a target's pods, which is to be `from` as far as is known.
+/// Sets the number of a target's pods.
 ///
 /// # Errors
 /// Why that is not done, for people.
-pub(super) async fn scale(context: &Context, target: &Target, from: u32, to: u32) -> Result<(), String> {
-    let Some(tenure) = context.leadership.tenure() else { return Err("another leads".to_owned()) };
-    let known = context.targets.of(context, target);
-    if let Some((refusal, _)) =
-        known.as_ref().and_then(|known| known.unwritten.as_ref()).filter(|(_, at)| at.elapsed() < AGAIN)
-    {
-        return Err(refusal.message.clone());
-    }
-    if known.is_none_or(|known| known.at.elapsed() >= FRESH) {
-        // Somebody may have scaled it by hand meanwhile.
-        read(context, &tenure, target).await;
-        let now = context.targets.of(context, target).and_then(|known| known.scaled.ok());
-        if now.as_ref().map(|now| now.replicas) != Some(from) {
-            return Err(format!("the scale of {target} is not what it was; it is decided anew"));
-        }
+pub(super) async fn scale(context: &Context, target: &Target, to: u32) -> Result<(), String> {
+    let unwritten = context.targets.of(context, target).and_then(|known| known.unwritten);
+    if let Some((refusal, _)) = unwritten.filter(|(_, at)| at.elapsed() < AGAIN) {
+        return Err(refusal.message);
     }
     let written = target.write(context, to).await;
     let mut known = context.targets.known();
@@ -236,8 +223,7 @@ pub(super) async fn scale(context: &Context, target: &Target, from: u32, to: u32
             Ok(())
         }
         Err(failed) => {
-            let refusal = target.refusal(&failed, "change");
-            match refusal {
+            match target.refusal(&failed, "change") {
                 Some(gone) if gone.reason == "TargetMissing" => known.scaled = Err(gone),
                 Some(refusal) => known.unwritten = Some((refusal, Instant::now())),
                 None => {}
@@ -289,4 +275,52 @@ fn due(known: &HashMap<Target, Known>, now: Instant) -> Vec<Target> {
         due.extend(some.into_iter().take(READS).map(|(target, _)| target.clone()));
     }
     due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(name: impl ToString) -> Target {
+        Target { namespace: "n".into(), kind: TargetKind::StatefulSet, name: name.to_string() }
+    }
+
+    fn known(replicas: u32, current: u32, at: Instant) -> Known {
+        let scaled = Ok(Scaled { replicas, current, selector: String::new() });
+        Known { epoch: 1, scaled, at, unwritten: None }
+    }
+
+    #[tokio::test]
+    async fn a_target_that_changes_or_cannot_be_scaled_is_read_sooner_than_one_at_rest() {
+        let start = Instant::now();
+        let wrong = Refusal::edit("TargetMissing", "what", "next");
+        let mut all = HashMap::from([
+            (target("rests"), known(2, 2, start)),
+            (target("grows"), known(2, 1, start)),
+            (target("missing"), Known { scaled: Err(wrong.clone()), ..known(0, 0, start) }),
+            (target("refused"), Known { unwritten: Some((wrong, start)), ..known(0, 0, start) }),
+        ]);
+        let names = |all: &HashMap<_, _>, age| {
+            let mut names: Vec<_> = due(all, start + age).into_iter().map(|target| target.name).collect();
+            names.sort();
+            names
+        };
+        assert!(names(&all, UNSETTLED - LOOK).is_empty());
+        assert_eq!(names(&all, UNSETTLED), ["grows", "missing", "refused"]);
+        all.retain(|target, _| target.name == "rests");
+        assert!(names(&all, SETTLED - LOOK).is_empty());
+        assert_eq!(names(&all, SETTLED), ["rests"]);
+    }
+
+    #[tokio::test]
+    async fn however_many_there_are_a_few_are_read_at_once_the_oldest_first_and_those_at_rest_starve_nobody()
+    {
+        let start = Instant::now();
+        let at = |number: u64| start + Duration::from_millis(number);
+        let resting = (0..500).map(|number| (target(format!("r{number}")), known(1, 1, at(number))));
+        let growing = (500..1000).map(|number| (target(format!("g{number}")), known(1, 0, at(number))));
+        let names = due(&resting.chain(growing).collect(), start + Duration::from_secs(3600));
+        let names: Vec<_> = names.into_iter().map(|target| target.name).collect();
+        assert_eq!(names, ["r0", "r1", "r2", "r3", "r4", "g500", "g501", "g502", "g503", "g504"]);
+    }
 }
