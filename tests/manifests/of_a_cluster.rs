@@ -55,6 +55,25 @@ fn a_target_is_a_clusters_and_its_queues_are_in_force_without_workers_as_a_note_
 }
 
 #[test]
+fn a_target_of_another_kind_or_beside_a_template_is_refused() {
+    let with = |lines: &str| format!("{QUEUE}  workers:\n    targetRef: {lines}\n");
+    let both = with("{kind: Deployment, name: go}\n    template: {spec: {containers: []}}");
+    let mut folder = Folder::with(&[("a.yaml", &both), ("b.yaml", &with("{kind: DaemonSet, name: Go}"))]);
+    folder.refresh();
+    assert_eq!(
+        folder.errors(),
+        [
+            "a.yaml:6: TaskQueue default/main: spec.workers: set template for workers of this object's own, or targetRef for \
+             an existing workload, not both",
+            "b.yaml:7: TaskQueue default/main: spec.workers.targetRef.kind: \"DaemonSet\" is not allowed; allowed: Deployment, \
+             StatefulSet",
+            "b.yaml:7: TaskQueue default/main: spec.workers.targetRef.name: \"Go\" is not allowed; allowed: lower-case \
+             letters, digits, '-' and '.', with a letter or digit at both ends; 1 to 253 characters",
+        ]
+    );
+}
+
+#[test]
 fn a_payload_from_a_config_map_is_refused_without_a_cluster() {
     let mapped = "task: {type: hello, payloadFrom: {configMapKeyRef: {name: a, key: b}}}";
     let text = task("mapped", "@daily").replace("task: {type: hello}", mapped);

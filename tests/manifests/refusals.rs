@@ -422,23 +422,6 @@ fn rules_over_a_task_queue() {
                 "x.yaml:8: TaskQueue default/q: spec.workers.scaling.targetWait: must be at least 1s",
             ],
         ),
-        (
-            queue(
-                "queues: [{name: a}]\nworkers:\n  targetRef: {kind: Deployment, name: go}\n  template: {spec: {containers: []}}",
-            ),
-            &[
-                "x.yaml:7: TaskQueue default/q: spec.workers: set template for workers of this object's own, or targetRef \
-             for an existing workload, not both",
-            ],
-        ),
-        (
-            queue("queues: [{name: a}]\nworkers:\n  targetRef: {kind: DaemonSet, name: Go}"),
-            &[
-                "x.yaml:8: TaskQueue default/q: spec.workers.targetRef.kind: \"DaemonSet\" is not allowed; allowed: Deployment, StatefulSet",
-                "x.yaml:8: TaskQueue default/q: spec.workers.targetRef.name: \"Go\" is not allowed; allowed: lower-case letters, \
-             digits, '-' and '.', with a letter or digit at both ends; 1 to 253 characters",
-            ],
-        ),
     ]);
 }
 
