@@ -28,6 +28,7 @@ mod fleet_record;
 mod group;
 mod group_list;
 mod history;
+mod holders;
 mod inspect;
 mod keep;
 mod keys;

@@ -3,19 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::claim::Owner;
 use super::finish::Holder;
+use super::holders::Held;
 use super::keep::Recovered;
 use super::keys::QueueKeys;
 use super::stranded::{Settled, Stranded};
 use super::{Broker, BrokerError};
 use crate::task::{Message, QueueName};
 
-/// Leases looked at per call, about.
-const HELD_PER_CALL: usize = 1000;
 /// Tasks read and ended at once.
 const TASKS_PER_CALL: usize = 64;
 const DOING: &str = "release what a dead worker held";
@@ -39,13 +37,6 @@ impl DeadWorkers {
         let is_within = |started: Timestamp| self.from <= started && started < self.before;
         owner.host() == Some(self.host.as_str()) && owner.started().is_some_and(is_within)
     }
-}
-
-/// A lease as it was noted.
-struct Held {
-    id: Bytes,
-    /// When it ends, as its score is written.
-    lease: String,
 }
 
 impl Broker {
@@ -93,19 +84,10 @@ impl Broker {
         dead: &DeadWorkers,
         cursor: u64,
     ) -> Result<(u64, BTreeMap<Owner, Vec<Held>>), BrokerError> {
-        let mut pipe = redis::pipe();
-        pipe.cmd("HSCAN").arg(QueueKeys::new(queue).holders()).arg(cursor).arg("COUNT").arg(HELD_PER_CALL);
-        let ((next, pairs),): ((u64, Vec<(Vec<u8>, Vec<u8>)>),) =
-            self.pipe(DOING, queue.as_str(), &pipe).await?;
+        let (next, held) = self.held_from(DOING, queue, cursor).await?;
         let mut found: BTreeMap<Owner, Vec<Held>> = BTreeMap::new();
-        for (id, note) in pairs {
-            let Ok(note) = std::str::from_utf8(&note) else { continue };
-            let note = note.strip_suffix(" revoked").unwrap_or(note);
-            let Some((lease, owner)) = note.split_once(' ') else { continue };
-            let owner = Owner::named(owner);
-            if dead.include(&owner) {
-                found.entry(owner).or_default().push(Held { id: id.into(), lease: lease.to_owned() });
-            }
+        for held in held.into_iter().filter(|held| dead.include(&held.owner)) {
+            found.entry(held.owner.clone()).or_default().push(held);
         }
         Ok((next, found))
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 
+use super::claim::Owner;
 use super::keys::{SERVERS, WORKERS, owner_of_server, server, server_types, server_workers};
 use super::{Broker, BrokerError, catalogue, script};
 use crate::task::{ServerInfo, WorkerInfo};
@@ -21,6 +22,20 @@ pub struct LiveServer {
     pub running: Vec<WorkerInfo>,
     /// The types it serves, each with every type that begins with it; `None` when it does not tell, as Go's workers.
     pub types: Option<Vec<String>>,
+}
+
+impl LiveServer {
+    /// Its name as an owner of leases.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner::named(&owner(&self.info))
+    }
+
+    /// Whether what it holds is noted, and a cordon keeps it from taking more: it is a worker of ours.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.owner().started().is_some()
+    }
 }
 
 impl Broker {

@@ -1,9 +1,5 @@
-//! Steering by hand and by scaling: run a task now, archive or delete one, keep an owner from taking more work.
+//! Steering by hand: run a task now, archive or delete one.
 
-use std::time::Duration;
-
-use super::claim::Owner;
-use super::keep::millis;
 use super::keys::QueueKeys;
 use super::unique::{FOREIGN_LOCK_LIFE_S, own_lock};
 use super::{Broker, BrokerError, script};
@@ -113,36 +109,5 @@ impl Broker {
         let (raw,): (Option<Vec<u8>>,) = self.pipe("read a task", queue.as_str(), &pipe).await?;
         let message = raw.and_then(|raw| Message::decode(raw).ok()).unwrap_or_default();
         Ok(own_lock(keys, &message).to_owned())
-    }
-
-    /// Whether an owner is told to take no more work from a queue.
-    ///
-    /// # Errors
-    /// [`BrokerError::Command`].
-    pub async fn is_cordoned(&self, queue: &QueueName, owner: &Owner) -> Result<bool, BrokerError> {
-        let mut pipe = redis::pipe();
-        pipe.exists(QueueKeys::new(queue).cordon(owner.as_str()));
-        let (exists,): (bool,) = self.pipe("read a cordon", queue.as_str(), &pipe).await?;
-        Ok(exists)
-    }
-
-    /// Tells an owner to take no more work from a queue, for as long as `life`.
-    ///
-    /// # Errors
-    /// [`BrokerError::Command`]; safe to repeat.
-    pub async fn cordon(&self, queue: &QueueName, owner: &Owner, life: Duration) -> Result<(), BrokerError> {
-        let mut pipe = redis::pipe();
-        pipe.pset_ex(QueueKeys::new(queue).cordon(owner.as_str()), 1, millis(life)).ignore();
-        self.pipe("cordon a worker", queue.as_str(), &pipe).await
-    }
-
-    /// Takes the cordon away.
-    ///
-    /// # Errors
-    /// [`BrokerError::Command`]; safe to repeat.
-    pub async fn uncordon(&self, queue: &QueueName, owner: &Owner) -> Result<(), BrokerError> {
-        let mut pipe = redis::pipe();
-        pipe.del(QueueKeys::new(queue).cordon(owner.as_str())).ignore();
-        self.pipe("uncordon a worker", queue.as_str(), &pipe).await
     }
 }

@@ -106,8 +106,8 @@ impl FleetWatch {
 
     /// Decides how many workers there shall be, of whom there are `current`.
     pub fn decide(&mut self, work: &Work, policy: &Policy, current: u32, now: Timestamp) -> Plan {
-        self.run_time.learn(work.active(), work.processed(), since_epoch(now));
         let mut snapshot = work.snapshot();
+        snapshot.ended = self.run_time.learn(work.active(), work.processed(), since_epoch(now));
         snapshot.current = current;
         snapshot.run_time = self.run_time.get();
         (snapshot.lead_time, snapshot.ahead) = (self.lead_time.get(), self.lead_time.ahead());

@@ -116,7 +116,8 @@ impl fmt::Display for Work<'_> {
 /// Decides how many workers there shall be; and what is to be remembered of that for the next decision.
 ///
 /// With a backlog of B tasks that take d each (unknown: the target wait), `active + min(B, ceil(B·d / target
-/// wait))` tasks should run at once, at least one if there is a backlog. Up goes at once and in one step; down only to
+/// wait))` tasks should run at once, at least one if there is a backlog; while attempts end, `max(active, min(active + B,
+/// ceil((active + B)·d / target wait)))`, since what runs makes room. Up goes at once and in one step; down only to
 /// the most that was wanted within the stabilization window, and not for less than a tenth; and not to zero when a known
 /// tick is nearer than the time looked ahead and that window.
 #[must_use]
@@ -166,7 +167,14 @@ fn wanted(slots: u64, snapshot: &Snapshot, policy: &Policy) -> (u32, Reason) {
 /// How many tasks should run at once.
 fn slots(snapshot: &Snapshot, target_wait: Duration) -> u64 {
     let run_time = snapshot.run_time.unwrap_or(target_wait);
-    let slots = snapshot.active.saturating_add(share(snapshot.backlog(), run_time, target_wait));
+    let (active, backlog) = (snapshot.active, snapshot.backlog());
+    let slots = match snapshot.ended {
+        // What runs may run for ever: no slot is counted on that it has.
+        0 => active.saturating_add(share(backlog, run_time, target_wait)),
+        _ if backlog == 0 => active,
+        // Slots come free, and the backlog gets those too.
+        _ => active.max(share(active.saturating_add(backlog), run_time, target_wait)),
+    };
     slots.max(u64::from(snapshot.aggregating > 0))
 }
 

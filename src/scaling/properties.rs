@@ -10,10 +10,12 @@ use super::*;
 fn snapshots() -> impl Strategy<Value = Snapshot> {
     let few = || prop_oneof![Just(0), 0..50_u64, 0..100_000_u64];
     let soon = (few(), few(), few(), few(), few());
-    let rest = (prop::option::of(0..7200_u64), prop::option::of(0..600_000_u64), 0..60_u64, 0..100_u32);
+    let rest =
+        (prop::option::of(0..7200_u64), prop::option::of(0..600_000_u64), 0..60_u64, 0..100_u32, few());
     (few(), few(), few(), few(), soon, rest).prop_map(
         |(active, aggregating, pending, expired, soon, rest)| Snapshot {
             active,
+            ended: rest.4,
             aggregating,
             pending,
             expired,
@@ -102,6 +104,7 @@ proptest! {
         prop_assert!(with(&|it| it.ripe_groups += more) >= before);
         prop_assert!(with(&|it| it.ticks_soon += more) >= before);
         prop_assert_eq!(with(&|it| it.held_back += more), before);
+        prop_assert!(with(&|it| it.ended = 0) >= before, "what ends makes room");
     }
 
     #[test]

@@ -33,19 +33,21 @@ impl RunTime {
     /// Little's law: the tasks that ran over a time, divided by those that ended in it, is how long one runs.
     ///
     /// `processed` is how many attempts had ended ever by `now`. Runs far shorter than the time between two looks come
-    /// out as nearly nothing, which is right for them: one slot does many in that time.
-    pub fn learn(&mut self, active: u64, processed: u64, now: Duration) {
-        let Some((then, before)) = self.last.replace((now, processed)) else { return };
+    /// out as nearly nothing, which is right for them: one slot does many in that time. Answers how many ended since the
+    /// last time.
+    pub fn learn(&mut self, active: u64, processed: u64, now: Duration) -> u64 {
+        let Some((then, before)) = self.last.replace((now, processed)) else { return 0 };
         self.running_s += active as f64 * now.saturating_sub(then).as_secs_f64();
         let ended = processed.saturating_sub(before);
         if ended == 0 {
-            return;
+            return 0;
         }
         let measured = self.running_s / ended as f64;
         self.running_s = 0.0;
         // Each run that has ended is a measurement: of many at once, nothing older is left.
         let older = (1.0 - WEIGHT).powi(ended.min(ENOUGH) as i32);
         self.seconds = Some(self.seconds.map_or(measured, |old| measured + older * (old - measured)));
+        ended
     }
 }
 

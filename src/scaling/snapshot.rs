@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct Snapshot {
     /// Tasks that run, whose workers live.
     pub active: u64,
+    /// Attempts that ended since the look before.
+    pub ended: u64,
     /// Groups that are being aggregated, which takes a worker but none of its slots.
     pub aggregating: u64,
     /// Tasks that can be claimed.

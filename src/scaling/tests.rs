@@ -70,6 +70,16 @@ fn the_work_decides_the_number() {
             Snapshot { run_time: Some(Duration::from_millis(1)), active: 20, ..pending(1000) },
             (2, Reason::Work),
         ),
+        // As long as attempts end, the slots there are do it; while none does, each may be held for ever.
+        (
+            Snapshot { run_time: Some(Duration::from_millis(1)), active: 20, ended: 700, ..pending(1000) },
+            (1, Reason::Work),
+        ),
+        (Snapshot { run_time: second, active: 20, ended: 15, ..pending(100) }, (1, Reason::Work)),
+        (Snapshot { run_time: second, active: 20, ended: 0, ..pending(100) }, (2, Reason::Work)),
+        (Snapshot { run_time: second, active: 20, ended: 15, ..pending(1000) }, (6, Reason::Work)),
+        (Snapshot { active: 20, ended: 1, ..pending(1) }, (2, Reason::Work)),
+        (Snapshot { active: 41, ended: 9, ..none }, (3, Reason::Work)),
         // A run longer than the target wait: one slot a task, never more.
         (Snapshot { run_time: Some(Duration::from_secs(3600)), ..pending(40) }, (2, Reason::Work)),
         (Snapshot { active: 41, ..none }, (3, Reason::Work)),

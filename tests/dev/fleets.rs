@@ -183,7 +183,7 @@ async fn a_worker_is_started_before_a_delayed_task_is_due_and_not_long_before() 
 }
 
 #[tokio::test]
-async fn a_look_at_a_thousand_tasks_that_take_a_millisecond_makes_at_most_one_worker_more() {
+async fn a_thousand_tasks_that_take_a_millisecond_make_at_most_one_worker_more() {
     let redis = RedisServer::start();
     let scaling = "workers: {scaling: {minReplicas: 1, maxReplicas: 10, stabilization: 0s}}";
     let folder = Folder::with(&[("q.yaml", queue(scaling))]);
@@ -207,7 +207,7 @@ async fn a_look_at_a_thousand_tasks_that_take_a_millisecond_makes_at_most_one_wo
     run(1_000, 1_101).await;
     let sizes: Vec<_> = dev.events().iter().filter_map(|event| event["to"].as_u64()).collect();
     println!("the sizes of the fleet: {sizes:?}");
-    assert!(sizes[0] == 1 && sizes.windows(2).all(|pair| pair[1] <= pair[0] + 1), "{sizes:?}");
+    assert!(sizes[0] == 1 && sizes.iter().all(|size| *size <= 2), "{sizes:?}");
 }
 
 /// How often an attempt of a task has failed, by asynq's own counter.

@@ -80,7 +80,10 @@ async fn a_write_that_a_demoted_master_refuses_goes_to_the_new_one_at_once() {
         assert_eq!(stored.expect("the new master takes it"), Enqueued::Stored);
         assert_eq!(redis.servers[new].cli(["HGET", &format!("asynq:{{q}}:t:{id}"), "state"]), "pending");
         // A pipeline of plain commands as well.
-        broker.cordon(&q, &cronmill::broker::Owner::new("h", 1, &id), HANG).await.expect("cordoned");
+        broker
+            .cordon(std::slice::from_ref(&q), &[cronmill::broker::Owner::new("h", 1, &id)], HANG)
+            .await
+            .expect("cordoned");
     }
 }
 

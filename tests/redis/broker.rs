@@ -267,7 +267,11 @@ async fn a_cordoned_owner_gets_no_work_and_others_do() {
     let bench = Bench::new().await;
     bench.enqueue("a").await;
     let (out, other) = (owner("out"), owner("in"));
-    bench.broker.cordon(&bench.queue, &out, LEASE).await.expect("cordon");
+    bench
+        .broker
+        .cordon(std::slice::from_ref(&bench.queue), std::slice::from_ref(&out), LEASE)
+        .await
+        .expect("cordon");
     assert!(matches!(bench.answer(&out, 1, 1).await, Claimed::Cordoned));
     assert_eq!(bench.claim(&other, 1, 1).await.len(), 1);
 }

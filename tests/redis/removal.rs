@@ -52,7 +52,10 @@ async fn nothing_of_a_deleted_queue_is_left_and_others_are_untouched() {
     yard.broker.take_aggregator_turn(&yard.queue, &owner, turn).await.expect("turn");
     yard.broker.take_waiter(&yard.queue, &owner, turn).await.expect("waiter");
     yard.cli(&["ZADD", "cronmill:{q}:locks", "9999999999", "s0-00000"]);
-    yard.broker.cordon(&yard.queue, &owner, turn).await.expect("cordon");
+    yard.broker
+        .cordon(std::slice::from_ref(&yard.queue), std::slice::from_ref(&owner), turn)
+        .await
+        .expect("cordon");
     // A schedule that was there leaves its ledger.
     let at = yard.broker.now();
     yard.broker.put_entry(&report(), Some(NextTick { nominal: at, due: at }), None).await.expect("put");

@@ -89,7 +89,8 @@ async fn what_is_put_back_is_left_to_others_for_a_moment_and_keeps_no_other_task
     // Three times a second in `scheduled` and a second and a half in `pending`; times are whole seconds.
     assert!(took >= SignedDuration::from_secs(6), "{took}: others had no time to take it");
 
-    support::until(PATIENCE, "it is pending and left there", async || redis.ids(&q, "pending") == ["1"]).await;
+    support::until(PATIENCE, "it is pending and left there", async || redis.ids(&q, "pending") == ["1"])
+        .await;
     enqueue(&broker, Message { kind: "known".into(), ..message(&q, "2") }).await;
     until("the other task has run", || worker.stats.succeeded() == 1).await;
     worker.stop().await;

@@ -37,6 +37,11 @@ a table, and a test compares the two.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+# Marks workers that hold nothing as the ones to go (controller.kubernetes.io/pod-deletion-cost), when there are to be
+# fewer, and takes the mark away.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [patch]
 # Tells people what happened to an object, once per transition.
 - apiGroups: [events.k8s.io]
   resources: [events]

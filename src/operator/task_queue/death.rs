@@ -5,15 +5,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod};
 use kube::ResourceExt as _;
 
-use super::build::{OBJECT_LABEL, deployment_name};
-use super::validate::WORKER;
+use super::build::OBJECT_LABEL;
+use super::worker_pod::{host, is_owned, worker};
 use crate::broker::DeadWorkers;
 use crate::operator::context::ObjectName;
 
 /// What a kubelet writes when it has not seen how a container ended.
 const UNSEEN: &str = "ContainerStatusUnknown";
-/// Longest name of a host.
-const HOST_BYTES_MAX: usize = 63;
 /// Characters of what is said of an eviction that are passed on.
 const MESSAGE_CHARS_MAX: usize = 200;
 
@@ -61,33 +59,6 @@ fn span(end: &ContainerStateTerminated, status: &ContainerStatus) -> Option<(Tim
     let running = status.state.as_ref().and_then(|state| state.running.as_ref()?.started_at.as_ref());
     let before = running.map_or(finished, |running| finished.min(running.0));
     (from < before).then_some((from, before))
-}
-
-/// The name that its workers have from their host. `None` where others may have the same.
-fn host(pod: &Pod) -> Option<String> {
-    let spec = pod.spec.as_ref()?;
-    let is_shared = spec.host_network == Some(true)
-        || spec.hostname.is_some()
-        || spec.hostname_override.is_some()
-        || spec.set_hostname_as_fqdn == Some(true);
-    let name = pod.metadata.name.as_deref()?;
-    let name = name[..name.floor_char_boundary(HOST_BYTES_MAX)].trim_end_matches(['-', '.']);
-    (!is_shared).then(|| name.to_owned())
-}
-
-/// Whether it is a pod of the Deployment of that TaskQueue: anybody may put our label on another.
-fn is_owned(pod: &Pod, queue: &str) -> bool {
-    let prefix = format!("{}-", deployment_name(queue));
-    pod.owner_references().iter().any(|owner| {
-        owner.controller == Some(true) && owner.kind == "ReplicaSet" && owner.name.starts_with(&prefix)
-    })
-}
-
-/// The container that runs tasks.
-fn worker(pod: &Pod) -> Option<&Container> {
-    let containers = &pod.spec.as_ref()?.containers;
-    let named = containers.iter().find(|container| container.name == WORKER);
-    named.or_else(|| containers.first().filter(|_| containers.len() == 1))
 }
 
 /// What it died of, in one sentence.

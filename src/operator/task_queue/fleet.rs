@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::Deployment;
 use tokio::time::Instant;
 
+use super::handshake::Handshake;
 use super::target::Workload;
 use crate::broker::{Broker, LiveServer};
 use crate::fleet::{FleetName, FleetWatch};
@@ -27,6 +28,8 @@ pub(super) struct Fleet {
     /// What was asked for last, and when.
     asked: Option<(u32, Instant)>,
     awaited: Option<Awaited>,
+    /// The way down to fewer workers, where that was begun.
+    pub(super) handshake: Handshake,
 }
 
 /// More workers were asked for, and none of them has shown itself.
@@ -39,7 +42,7 @@ struct Awaited {
 impl Fleet {
     pub(super) fn new(name: FleetName, queues: Vec<QueueName>, workload: Workload) -> Self {
         let watch = FleetWatch::new(name, queues, LEAD_TIME_GUESS);
-        Self { watch, workload, asked: None, awaited: None }
+        Self { watch, workload, asked: None, awaited: None, handshake: Handshake::default() }
     }
 
     pub(super) fn watch(&mut self) -> &mut FleetWatch {
@@ -60,6 +63,7 @@ impl Fleet {
     pub(super) fn works_as(&mut self, workload: &Workload) {
         if self.workload != *workload {
             (self.workload, self.asked, self.awaited) = (workload.clone(), None, None);
+            self.handshake = Handshake::default();
         }
     }
 

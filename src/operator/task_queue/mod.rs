@@ -8,14 +8,17 @@ mod death;
 mod end;
 mod fleet;
 mod handlers;
+mod handshake;
 mod idle;
 mod scale;
+mod scale_in;
 mod site_fleets;
 mod status;
 mod target;
 mod targets;
 mod trouble;
 mod validate;
+mod worker_pod;
 
 use std::sync::Arc;
 use std::time::Duration;

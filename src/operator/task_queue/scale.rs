@@ -1,6 +1,7 @@
 //! Fleets, as large as the work needs. Each Redis has a loop of its own, so one that is away delays no other.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,10 +29,29 @@ pub(super) type Share = Arc<Vec<Readable<TaskQueue>>>;
 /// What all loops share, and what is decided about each fleet, for its status.
 pub(in crate::operator) struct Scaler {
     /// By the TaskQueue's uid.
-    plans: Mutex<HashMap<String, Plan>>,
+    plans: Mutex<HashMap<String, Noted>>,
     shares: Mutex<HashMap<SiteKey, Share>>,
     /// Room for one that is waited on.
     room: Arc<Semaphore>,
+}
+
+/// What was decided, and what that waits for.
+#[derive(Clone, Copy)]
+pub(super) struct Noted {
+    pub(super) plan: Plan,
+    /// Workers that are to go once they hold nothing.
+    pub(super) awaited: u32,
+}
+
+impl fmt::Display for Noted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.plan.fmt(f)?;
+        match self.awaited {
+            0 => Ok(()),
+            1 => f.write_str("; one worker is to go and finishes what it holds"),
+            many => write!(f, "; {many} workers are to go and finish what they hold"),
+        }
+    }
 }
 
 impl Default for Scaler {
@@ -42,12 +62,23 @@ impl Default for Scaler {
 
 impl Scaler {
     /// What was decided last.
-    pub(super) fn plan(&self, uid: &str) -> Option<Plan> {
+    pub(super) fn noted(&self, uid: &str) -> Option<Noted> {
         self.plans().get(uid).copied()
     }
 
+    /// Notes what was decided now. Who is to go is still waited for.
     pub(super) fn note(&self, uid: &str, plan: Plan) {
-        self.plans().insert(uid.to_owned(), plan);
+        let mut plans = self.plans();
+        let before = plans.get(uid).filter(|_| plan.replicas < plan.seen.current);
+        let awaited = before.map_or(0, |noted| noted.awaited);
+        plans.insert(uid.to_owned(), Noted { plan, awaited });
+    }
+
+    /// Notes how many workers are to go once they hold nothing.
+    pub(super) fn note_awaited(&self, uid: &str, workers: u32) {
+        if let Some(noted) = self.plans().get_mut(uid) {
+            noted.awaited = workers;
+        }
     }
 
     /// The TaskQueues on a Redis.
@@ -59,7 +90,7 @@ impl Scaler {
         Arc::clone(&self.room)
     }
 
-    fn plans(&self) -> MutexGuard<'_, HashMap<String, Plan>> {
+    fn plans(&self) -> MutexGuard<'_, HashMap<String, Noted>> {
         self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

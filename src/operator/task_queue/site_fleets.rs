@@ -10,10 +10,11 @@ use kube::ResourceExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::fleet::{self, Fleet};
+use super::handshake::{Answer, Fewer, Handshake};
 use super::idle::IdleQueues;
 use super::target::{Target, Workload};
 use super::targets;
-use crate::broker::{Broker, BrokerError, Demand, DemandReader, Outage};
+use crate::broker::{Broker, BrokerError, Demand, DemandReader, LiveServer, Outage};
 use crate::crd::TaskQueue;
 use crate::fleet::{FleetName, Work, read_records, write_records};
 use crate::operator::context::{Context, ObjectName};
@@ -57,6 +58,55 @@ struct Decided {
     plan: Plan,
     /// Whether nobody is there, and nothing to do for anybody: work is waited for.
     is_at_rest: bool,
+}
+
+/// A fleet whose number is not what it is to be, or was on its way to another.
+struct Asking<'a> {
+    candidate: &'a Candidate,
+    plan: Plan,
+    /// Workers there are to be by now.
+    current: u32,
+    handshake: Handshake,
+}
+
+/// What came of it.
+enum Asked {
+    /// So many were asked for, while those served.
+    Scaled(u32, Vec<LiveServer>),
+    /// So many workers are to go once they hold nothing.
+    Waits(u32),
+    Nothing,
+}
+
+impl Asking<'_> {
+    async fn go(mut self, context: &Context, broker: &Broker) -> (Self, Result<Asked, String>) {
+        let asked = self.ask(context, broker).await;
+        (self, asked)
+    }
+
+    async fn ask(&mut self, context: &Context, broker: &Broker) -> Result<Asked, String> {
+        let Candidate { name, queues, workload, replicas: seen, .. } = self.candidate;
+        let wanted = self.plan.replicas;
+        let fewer = Fewer { context, broker, queue: name, queues, current: self.current, wanted };
+        let replicas = if matches!(workload, Workload::Target(_)) {
+            // Which of its pods go is not ours to choose.
+            wanted
+        } else if wanted < self.current {
+            match self.handshake.step(&fewer).await? {
+                Some(Answer::Go(replicas)) => replicas,
+                Some(Answer::Wait(workers)) => return Ok(Asked::Waits(workers)),
+                None => return Ok(Asked::Nothing),
+            }
+        } else {
+            self.handshake.give_up(&fewer).await;
+            wanted
+        };
+        if replicas == self.current {
+            return Ok(Asked::Nothing);
+        }
+        let plan = Plan { replicas, ..self.plan };
+        Ok(Asked::Scaled(replicas, fleet::ask(context, broker, name, workload, *seen, plan).await?))
+    }
 }
 
 impl<'a> SiteFleets<'a> {
@@ -209,33 +259,29 @@ impl<'a> SiteFleets<'a> {
         Ok(decided)
     }
 
-    /// Writes the numbers that are different from what they are to be.
+    /// Writes the numbers that are different from what they are to be. Down goes only who holds nothing.
     async fn ask(&mut self, decided: &[Decided]) {
-        let mut due = Vec::new();
+        let mut steps = Vec::new();
         for Decided { candidate, plan, .. } in decided {
-            if let Some(fleet) = self.fleets.get_mut(&candidate.uid)
-                && fleet.may_ask(plan.replicas, candidate.replicas)
-            {
-                due.push((candidate, *plan));
+            let Some(fleet) = self.fleets.get_mut(&candidate.uid) else { continue };
+            let current = fleet.current(candidate.replicas);
+            let is_down = plan.replicas < current;
+            if is_down || fleet.handshake.has_begun() || fleet.may_ask(plan.replicas, candidate.replicas) {
+                let handshake = std::mem::take(&mut fleet.handshake);
+                steps.push(Asking { candidate, plan: *plan, current, handshake });
             }
-        }
-        if due.is_empty() {
-            return;
         }
         let (context, broker) = (self.context, &self.broker);
-        let asks = due.into_iter().map(|(candidate, plan)| {
-            async move {
-                let Candidate { name, workload, replicas, .. } = candidate;
-                (candidate, plan, fleet::ask(context, broker, name, workload, *replicas, plan).await)
-            }
-            .boxed()
-        });
-        let asks: Vec<_> = asks.collect();
-        let mut asks = stream::iter(asks).buffer_unordered(ASKS_AT_ONCE);
-        while let Some((candidate, plan, asked)) = asks.next().await {
+        let steps: Vec<_> = steps.into_iter().map(|step| step.go(context, broker).boxed()).collect();
+        let mut steps = stream::iter(steps).buffer_unordered(ASKS_AT_ONCE);
+        while let Some((step, asked)) = steps.next().await {
+            let candidate = step.candidate;
             let Some(fleet) = self.fleets.get_mut(&candidate.uid) else { continue };
+            fleet.handshake = step.handshake;
             match asked {
-                Ok(servers) => fleet.asked(plan.replicas, candidate.replicas, servers),
+                Ok(Asked::Scaled(replicas, servers)) => fleet.asked(replicas, candidate.replicas, servers),
+                Ok(Asked::Waits(workers)) => self.context.scaler.note_awaited(&candidate.uid, workers),
+                Ok(Asked::Nothing) => {}
                 Err(why) => tracing::debug!(queue = %candidate.name, "a fleet was not scaled: {why}"),
             }
         }

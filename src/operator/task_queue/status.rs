@@ -147,10 +147,10 @@ pub(in crate::operator) async fn observe(
 
 fn workers(context: &Context, queue: &TaskQueue) -> Option<WorkersStatus> {
     queue.spec.workers.as_ref()?;
-    let plan = context.scaler.plan(&queue.uid().unwrap_or_default());
+    let noted = context.scaler.noted(&queue.uid().unwrap_or_default());
     let why = WorkersStatus {
-        reason: plan.map(|plan| plan.reason.as_str().to_owned()),
-        message: plan.map(|plan| plan.to_string()),
+        reason: noted.map(|noted| noted.plan.reason.as_str().to_owned()),
+        message: noted.map(|noted| noted.to_string()),
         ..WorkersStatus::default()
     };
     if let Some(target) = Target::of(queue) {

@@ -1,0 +1,129 @@
+//! A fleet becomes smaller, and nobody goes who runs a task.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use cronmill::broker::Broker;
+use cronmill::producer::{Client, Task as NewTask};
+use cronmill::task::QueueName;
+use cronmill::worker::{Context, HandlerError, Task};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::field::{Field, LIMIT, queue};
+use crate::kubelet::{Kubelet, Workers};
+use crate::support::{full_size, until};
+
+/// Workers of the fleet at its largest, and at its smallest.
+const LARGE: usize = 8;
+const SMALL: usize = 5;
+/// Tasks that run until the round is over.
+const LONG: usize = 4;
+
+/// A fleet whose workers run tasks that last for a round, and at the same time many that are over at once.
+struct Mill {
+    field: Field,
+    kubelet: Kubelet,
+    client: Client,
+    /// The number of the round; tasks of earlier ones end.
+    round: watch::Sender<usize>,
+}
+
+impl Mill {
+    async fn start() -> (Self, crate::field::Replica) {
+        let field = Field::new();
+        let operator = field.operator("a", &[]).await;
+        field.apply(&queue("workers: {concurrency: 1, replicas: 0}"));
+        field.ready("taskqueue", "main").await;
+        let broker = Broker::connect(&field.redis.plain_url().parse().unwrap()).await.unwrap();
+        let (round, current) = watch::channel(0);
+        let handler = move |_: Context, task: Task| {
+            let mut current = current.clone();
+            async move {
+                match task.kind() {
+                    "long" => {
+                        let begun = String::from_utf8_lossy(task.payload()).parse::<usize>().unwrap_or(0);
+                        let _over = current.wait_for(|now| *now > begun).await;
+                    }
+                    _ => sleep(Duration::from_millis(15)).await,
+                }
+                Ok::<_, HandlerError>(())
+            }
+        };
+        let queue = QueueName::new("default").unwrap();
+        let kubelet = Kubelet::start(&field, Workers { broker: broker.clone(), queue, handler }).await;
+        (Self { field, kubelet, client: Client::new(broker), round }, operator)
+    }
+
+    fn scale(&self, what: &str, replicas: usize) {
+        let replicas = format!("--replicas={replicas}");
+        self.field.api.kubectl(&["scale", "-n", &self.field.namespace, what, &replicas]);
+    }
+
+    fn interrupted(&self) -> u64 {
+        self.kubelet.seen.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// How many workers there are, and how many of them run tasks that last.
+    fn running(&self) -> (usize, usize) {
+        let running = self.kubelet.seen.running.lock().unwrap();
+        (running.len(), running.values().filter(|tasks| **tasks > 0).count())
+    }
+
+    /// Has the fleet grow, with at least three busy workers and three idle ones, and then become smaller by three.
+    async fn round(&self, shrink: &str) {
+        self.scale("taskqueue/main", LARGE);
+        until(LIMIT, "all workers run", async || self.running().0 == LARGE).await;
+        let number = *self.round.borrow();
+        for _ in 0..LONG {
+            self.client.enqueue(NewTask::new("long", Some(number.to_string().into()))).await.unwrap();
+        }
+        until(LIMIT, "three are busy and three idle", async || {
+            let (all, busy) = self.running();
+            busy >= 3 && all - busy >= 3
+        })
+        .await;
+        let ended = self.kubelet.seen.ended.load(Ordering::Relaxed);
+        let small =
+            async || self.kubelet.seen.ended.load(Ordering::Relaxed) - ended == (LARGE - SMALL) as u64;
+        // Whoever is idle may get a task at any moment.
+        let brief = async {
+            loop {
+                self.client.enqueue(NewTask::new("brief", None)).await.unwrap();
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        self.scale(shrink, SMALL);
+        tokio::select! {
+            () = until(LIMIT, "three workers are gone", small) => {}
+            () = brief => {}
+        }
+        self.round.send_replace(number + 1);
+        until(LIMIT, "all is done", async || self.running().1 == 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_attempt_is_broken_off_when_a_fleet_becomes_smaller() {
+    let (mill, operator) = Mill::start().await;
+    let rounds = full_size(10, 100);
+    for _ in 0..rounds {
+        mill.round("taskqueue/main").await;
+    }
+    let ended = mill.kubelet.seen.ended.load(Ordering::Relaxed);
+    println!(
+        "{rounds} times {LARGE} workers became {SMALL}: {ended} went, {} attempts broken off",
+        mill.interrupted()
+    );
+    assert_eq!((ended, mill.interrupted()), (rounds as u64 * (LARGE - SMALL) as u64, 0));
+    // What Kubernetes chooses by itself is seen to break off some.
+    drop(operator);
+    let mut tries = 0;
+    while mill.interrupted() == 0 && tries < 10 {
+        tries += 1;
+        mill.scale("deployment/main-worker", LARGE);
+        mill.round("deployment/main-worker").await;
+    }
+    println!("without asking them first: {} attempts broken off in {tries} rounds", mill.interrupted());
+    assert!(mill.interrupted() > 0, "this test sees nothing");
+}
