@@ -11,6 +11,8 @@ mod duration;
 mod schema;
 #[expect(unreachable_pub, reason = "the copies inside the derived functions are out of reach")]
 mod task_queue;
+#[expect(unreachable_pub, reason = "the copies inside the derived functions are out of reach")]
+mod workers;
 
 pub use cron_task::{
     CatchUp, CatchUpPolicy, ConcurrencyPolicy, ConfigMapKey, CronTask, CronTaskSpec, CronTaskStatus,
@@ -19,9 +21,10 @@ pub use cron_task::{
 pub use duration::{Duration, DurationError};
 pub use schema::{DNS_LABEL, DNS_SUBDOMAIN, pattern_meaning};
 pub use task_queue::{
-    DeadLetter, DeletionPolicy, Paused, Priority, Queue, RedisRef, Scaling, SecretKey, TaskQueue,
-    TaskQueueSpec, TaskQueueStatus, Workers, WorkersStatus,
+    DeadLetter, DeletionPolicy, Paused, Priority, Queue, RedisRef, SecretKey, TaskQueue, TaskQueueSpec,
+    TaskQueueStatus, WorkersStatus,
 };
+pub use workers::{Scaling, TargetApi, TargetKind, TargetRef, Workers};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::core::CustomResourceExt as _;

@@ -5,10 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::duration::Duration;
 use super::schema::{self, DNS_LABEL, DNS_SUBDOMAIN, NOT_BLANK, REDIS_NAME};
+use super::workers::Workers;
 
 /// What a TaskQueue asks for: its queues, how workers take from them, and the workers themselves.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -74,13 +74,13 @@ pub struct TaskQueueSpec {
 
     /// How workers choose among the queues: Weighted takes from each in proportion to its weight, Strict
     /// takes from a queue only while every queue of a higher weight is empty. Default Weighted. A change
-    /// restarts the workers, which first finish what they hold.
+    /// restarts the workers, which first finish what they hold; a targetRef is not told.
     #[serde(default)]
     pub priority: Priority,
 
     /// How long a worker owns a task without a sign of life before another may take it, 5s to 1h. Workers
     /// extend the lease while the handler runs, so it bounds how soon the work of a dead worker goes on, not
-    /// how long a task may take. Default 30s. A change restarts the workers.
+    /// how long a task may take. Default 30s. A change restarts the workers; a targetRef is not told.
     #[serde(default = "lease")]
     #[x_kube(
         validation = Rule::new(
@@ -91,7 +91,7 @@ pub struct TaskQueueSpec {
     pub lease: Duration,
 
     /// How much of each queue's archive is kept: what failed for good. What is over a limit is deleted, the oldest
-    /// first, counted and told. A change restarts the workers.
+    /// first, counted and told. A change restarts the workers; a targetRef is not told.
     #[serde(default)]
     pub dead_letter: DeadLetter,
 
@@ -103,7 +103,8 @@ pub struct TaskQueueSpec {
 
     /// What happens to the tasks when this object is deleted: Retain leaves them in Redis. Drain lets the workers
     /// finish what can run, and waits for that; in a namespace that is being deleted it is Retain. Delete deletes the
-    /// queues with all they hold. Default Retain. Without a cluster they are always left.
+    /// queues with all they hold. Default Retain. Without a cluster they are always left. A targetRef is left as it is
+    /// then, with the number of workers that it has.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 
@@ -220,77 +221,6 @@ pub enum Priority {
     Strict,
 }
 
-/// The workers of a TaskQueue.
-#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(transform = schema::never_null)]
-pub struct Workers {
-    /// The pod that runs one worker, as in a Deployment, which it becomes a part of as it is: its container named
-    /// worker (the only one may have any name) is also told the queues, the concurrency and the Redis in its
-    /// environment, in place of variables of the same names. Absent: the bundled worker. A change replaces the workers,
-    /// which first finish what they hold. Without a cluster the first container runs as a process.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any_object")]
-    pub template: Option<Map<String, Value>>,
-
-    /// A fixed number of workers, 0 to 1000; scaling is off while it is set. Default: absent, the number
-    /// follows the work.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1000))]
-    pub replicas: Option<i32>,
-
-    /// How many tasks one worker runs at the same time, 1 to 10000. Default 20. A change restarts the
-    /// workers.
-    #[serde(default = "concurrency")]
-    #[schemars(range(min = 1, max = 10_000))]
-    pub concurrency: i32,
-
-    /// How the number of workers follows the work.
-    #[serde(default)]
-    pub scaling: Scaling,
-}
-
-/// How the number of workers follows the work.
-#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(
-    validation = Rule::new("self.minReplicas <= self.maxReplicas")
-        .message("must not be above maxReplicas")
-        .field_path(".minReplicas")
-)]
-pub struct Scaling {
-    /// Workers kept when there is nothing to do, 0 to 1000. Default 0.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 1000))]
-    pub min_replicas: i32,
-
-    /// Most workers at any time, 1 to 1000. Default 10.
-    #[serde(default = "max_replicas")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub max_replicas: i32,
-
-    /// How long a task should wait for a worker at most; a shorter time means more workers for the same
-    /// backlog. At least 1s. Default 10s.
-    #[serde(default = "target_wait")]
-    #[x_kube(validation = Rule::new(schema::MORE_THAN_ZERO).message("must be at least 1s"))]
-    pub target_wait: Duration,
-
-    /// How long fewer workers must have been enough before their number goes down. 0s: at once. Default 1m.
-    #[serde(default = "stabilization")]
-    pub stabilization: Duration,
-}
-
-impl Default for Scaling {
-    fn default() -> Self {
-        Self {
-            min_replicas: 0,
-            max_replicas: max_replicas(),
-            target_wait: target_wait(),
-            stabilization: stabilization(),
-        }
-    }
-}
-
 /// What is known of a TaskQueue. The numbers are sums over its queues.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
@@ -301,7 +231,7 @@ pub struct TaskQueueStatus {
     pub observed_generation: Option<i64>,
     /// Ready: the spec is accepted and in force. RedisReachable: Redis answers. QueuesClaimed: the queues in
     /// Redis are this TaskQueue's. Scaling: the number of workers follows the work. WorkersHealthy: no worker is known
-    /// that cannot run. HandlersAvailable is false while workers meet tasks of a type that none of them serves, and absent
+    /// that cannot run; absent with a targetRef, whose pods are not looked at. HandlersAvailable is false while workers meet tasks of a type that none of them serves, and absent
     /// otherwise. Reconciling: it is being put into force. Stalled: nothing but an edit, here or of what it refers to,
     /// helps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -334,7 +264,7 @@ pub struct TaskQueueStatus {
     pub observed_at: Option<Timestamp>,
 }
 
-/// The workers of a TaskQueue, as its Deployment tells.
+/// The workers of a TaskQueue, as its Deployment tells, or the scale of its targetRef.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = schema::never_null)]
@@ -343,9 +273,10 @@ pub struct WorkersStatus {
     pub wanted: i32,
     /// Workers that there are.
     pub current: i32,
-    /// Workers that are ready.
-    pub ready: i32,
-    /// Ready and wanted in one text, as kubectl shows it.
+    /// Workers that are ready. Absent with a targetRef, whose scale does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<i32>,
+    /// Ready and wanted in one text, as kubectl shows it; current and wanted with a targetRef.
     pub shown: String,
     /// The labels of their pods, as a selector.
     pub selector: String,
@@ -371,20 +302,4 @@ fn dead_letter_age() -> Duration {
 
 fn weight() -> i32 {
     1
-}
-
-fn concurrency() -> i32 {
-    20
-}
-
-fn max_replicas() -> i32 {
-    10
-}
-
-fn target_wait() -> Duration {
-    Duration::seconds(10)
-}
-
-fn stabilization() -> Duration {
-    Duration::seconds(60)
 }

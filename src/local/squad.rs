@@ -69,8 +69,10 @@ impl Squads {
 
     /// A TaskQueue is new or different. Nothing is started before the next look.
     pub(super) fn muster(&mut self, queue: &Arc<ResolvedQueue>) {
-        let Some(workers) = &queue.workers else { return self.dismiss(&queue.key) };
-        let (command, policy) = (self.around.command(queue, workers), workers.policy());
+        let workers = queue.workers.as_ref();
+        let wanted =
+            workers.and_then(|workers| Some((self.around.command(queue, workers)?, workers.policy())));
+        let Some((command, policy)) = wanted else { return self.dismiss(&queue.key) };
         let served: Vec<_> = queue.queues.iter().map(|queue| queue.redis_name.clone()).collect();
         if let Some(squad) = self.squads.get_mut(&queue.key) {
             squad.policy = policy;
@@ -216,8 +218,8 @@ impl Squad {
 }
 
 impl Surroundings {
-    /// How one worker of a TaskQueue is started.
-    fn command(&self, queue: &ResolvedQueue, workers: &FleetPlan) -> CommandLine {
+    /// How one worker of a TaskQueue is started; `None` where that is a cluster's business.
+    fn command(&self, queue: &ResolvedQueue, workers: &FleetPlan) -> Option<CommandLine> {
         let mut environment = queue.worker_environment(workers);
         environment.insert("CRONMILL_REDIS_URL", self.redis_url.expose_secret().trim().to_owned());
         environment.insert("CRONMILL_SHUTDOWN_TIMEOUT", PATIENCE.to_owned());
@@ -226,13 +228,14 @@ impl Surroundings {
         }
         let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         match &queue.program {
-            WorkerProgram::Container(container) => self.found(container.command_line(&environment)),
-            WorkerProgram::Bundled => CommandLine {
+            WorkerProgram::Container(container) => Some(self.found(container.command_line(&environment))),
+            WorkerProgram::Bundled => Some(CommandLine {
                 program: self.bundled_worker.to_string_lossy().into_owned(),
                 arguments: Vec::new(),
                 environment,
                 folder: None,
-            },
+            }),
+            WorkerProgram::Target => None,
         }
     }
 

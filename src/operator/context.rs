@@ -23,7 +23,7 @@ use super::roster::Roster;
 use super::secret::Secrets;
 use super::site::{Around, Site};
 use super::sites::{self, Sites};
-use super::task_queue::{AppliedFleets, Claims, Scaler, Unserved, deployment_name};
+use super::task_queue::{AppliedFleets, Claims, Scaler, Targets, Unserved, deployment_name};
 use super::watched::WatchState;
 use crate::crd::{CronTask, TaskQueue};
 use crate::resolve::QueuePlan;
@@ -100,6 +100,7 @@ pub(super) struct Context {
     pub(super) claims: Claims,
     pub(super) fleets: AppliedFleets,
     pub(super) scaler: Scaler,
+    pub(super) targets: Targets,
     pub(super) unserved: Unserved,
     /// How often an object could not be put into force in a row, by uid.
     failures: Mutex<HashMap<String, u32>>,
@@ -136,6 +137,7 @@ impl Context {
             claims: Claims::default(),
             fleets: AppliedFleets::default(),
             scaler: Scaler::default(),
+            targets: Targets::default(),
             unserved: Unserved::default(),
             failures: Mutex::default(),
         }

@@ -255,6 +255,7 @@ async fn lead(context: &Context) {
         let leading = async {
             tokio::join!(
                 task_queue::scale(context, &tenure),
+                task_queue::follow_targets(context, &tenure),
                 refresh::refresh(context),
                 task_queue::keep_claims(context),
                 task_queue::look_for_unserved(context),

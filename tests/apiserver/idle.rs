@@ -32,7 +32,7 @@ fn processor_s(replica: &Replica) -> f64 {
 }
 
 /// Thousandths of a processor that a replica uses while nothing happens.
-async fn millicores(replica: &Replica) -> f64 {
+pub(crate) async fn millicores(replica: &Replica) -> f64 {
     let (began, before) = (Instant::now(), processor_s(replica));
     tokio::time::sleep(full_size(Duration::from_secs(5), Duration::from_secs(60))).await;
     (processor_s(replica) - before) / began.elapsed().as_secs_f64() * 1000.0

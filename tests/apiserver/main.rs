@@ -19,6 +19,8 @@ mod quiet;
 mod retired;
 mod scale_in;
 mod slice;
+mod target;
+mod targets;
 mod unserved;
 mod wrong;
 mod zero;

@@ -243,7 +243,7 @@ func TestValuesThatContradictEachOtherAreRefusedWithWhatToDo(t *testing.T) {
 		"watchNamespaces={b}":         "say in clusterId",
 		"serviceAccount.create=false": "name the account to run as",
 		"metrics.prometheusRule.enabled=true,metrics.prometheusRule.disabled={CronmillNo}":                                "there is no such alert",
-		"admissionPolicy.enabled=true,admissionPolicy.checks.sharedRedis=false,admissionPolicy.checks.podTemplates=false": "every check is off",
+		"admissionPolicy.enabled=true,admissionPolicy.checks.sharedRedis=false,admissionPolicy.checks.podTemplates=false,admissionPolicy.checks.targets=false": "every check is off",
 	} {
 		if _, err := template(chart, "--set", sets); err == nil || !strings.Contains(err.Error(), say) {
 			t.Errorf("%s: %v", sets, err)

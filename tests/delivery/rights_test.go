@@ -42,6 +42,9 @@ var questions = []struct {
 	{access{"delete", "cronmill.dev", "taskqueues", "", "x", no, no, no, no}, access{"", "", "", "", "", no, no, no, no}},
 	{access{"create", "apps", "deployments", "", "", yes, yes, yes, yes}, access{"", "", "", "", "", yes, no, no, no}},
 	{access{"patch", "apps", "deployments", "scale", "x", yes, yes, yes, yes}, access{"", "", "", "", "", yes, no, no, no}},
+	{access{"patch", "apps", "statefulsets", "scale", "x", yes, yes, yes, yes}, access{"", "", "", "", "", yes, no, no, no}},
+	{access{"get", "apps", "statefulsets", "", "x", no, no, no, no}, access{"", "", "", "", "", no, no, no, no}},
+	{access{"patch", "apps", "statefulsets", "", "x", no, no, no, no}, access{"", "", "", "", "", no, no, no, no}},
 	{access{"create", "", "pods", "", "", no, no, no, no}, access{"", "", "", "", "", no, no, no, no}},
 	{access{"create", "", "pods", "exec", "x", no, no, no, no}, access{"", "", "", "", "", no, no, no, no}},
 	{access{"update", "coordination.k8s.io", "leases", "", "cronmill-operator", no, yes, no, no}, access{"", "", "", "", "", no, yes, no, no}},
@@ -165,6 +168,16 @@ func TestTheAdmissionPolicyRefusesWhatNothingWouldComeOf(t *testing.T) {
 	refused(ann, "shop", taskQueue("a", template()), "for those who may create Deployments in this namespace")
 	ben := here.as(t, "ben", "shop", rbac.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"create"}})
 	accepted(ben, "shop", taskQueue("a", template()))
+
+	target := func(kind string) map[string]any {
+		return map[string]any{"workers": map[string]any{"targetRef": map[string]any{"kind": kind, "name": "go"}}}
+	}
+	refused(ben, "shop", taskQueue("a", target("Deployment")), "for those who may patch the scale of that workload")
+	eve := here.as(t, "eve", "shop", rbac.PolicyRule{
+		APIGroups: []string{"apps"}, Resources: []string{"statefulsets/scale"}, ResourceNames: []string{"go"}, Verbs: []string{"patch"},
+	})
+	accepted(eve, "shop", taskQueue("a", target("StatefulSet")))
+	refused(eve, "shop", taskQueue("a", target("Deployment")), "for those who may patch the scale of that workload")
 
 	// What is there already may be labelled by anybody: nothing new is asked for.
 	if _, err := ben.Resource(taskQueues).Namespace("shop").Create(ctx, taskQueue("b", template()), v1.CreateOptions{}); err != nil {

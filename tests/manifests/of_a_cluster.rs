@@ -1,5 +1,7 @@
 //! The same manifests run in a cluster and without one: what means something only there is taken or plainly refused.
 
+use cronmill::local::manifest::WorkerProgram;
+
 use crate::support::{Folder, QUEUE, task};
 
 #[test]
@@ -31,6 +33,44 @@ status: {observedGeneration: 4, conditions: [{type: Ready}]}
     );
     assert_eq!(folder.tasks(), ["billing/guest"]);
     assert_eq!(folder.task("billing/guest").entry.template.queue, "default", "by its bare name");
+}
+
+#[test]
+fn a_target_is_a_clusters_and_its_queues_are_in_force_without_workers_as_a_note_says() {
+    let target = "workers: {targetRef: {kind: Deployment, name: shop}}";
+    let with = |workers: &str| format!("{QUEUE}  {workers}\n");
+    let mut folder = Folder::with(&[("q.yaml", &with(target)), ("a.yaml", &task("a", "@daily"))]);
+    let changes = folder.refresh();
+    assert_eq!(
+        changes.note.as_deref(),
+        Some(
+            "left aside, for a cluster only: spec.workers.targetRef of TaskQueue default/main, so no worker is started"
+        )
+    );
+    assert_eq!((folder.errors().len(), folder.tasks()), (0, vec!["default/a".to_owned()]));
+    assert_eq!(changes.upserted_queues[0].program, WorkerProgram::Target);
+    folder.write("q.yaml", &with("workers: {}"));
+    let changes = folder.refresh_later();
+    assert_eq!((changes.note, &changes.upserted_queues[0].program), (None, &WorkerProgram::Bundled));
+}
+
+#[test]
+fn a_target_of_another_kind_or_beside_a_template_is_refused() {
+    let with = |lines: &str| format!("{QUEUE}  workers:\n    targetRef: {lines}\n");
+    let both = with("{kind: Deployment, name: go}\n    template: {spec: {containers: []}}");
+    let mut folder = Folder::with(&[("a.yaml", &both), ("b.yaml", &with("{kind: DaemonSet, name: Go}"))]);
+    folder.refresh();
+    assert_eq!(
+        folder.errors(),
+        [
+            "a.yaml:6: TaskQueue default/main: spec.workers: set template for workers of this object's own, or targetRef for \
+             an existing workload, not both",
+            "b.yaml:7: TaskQueue default/main: spec.workers.targetRef.kind: \"DaemonSet\" is not allowed; allowed: Deployment, \
+             StatefulSet",
+            "b.yaml:7: TaskQueue default/main: spec.workers.targetRef.name: \"Go\" is not allowed; allowed: lower-case \
+             letters, digits, '-' and '.', with a letter or digit at both ends; 1 to 253 characters",
+        ]
+    );
 }
 
 #[test]

@@ -28,9 +28,9 @@ a table, and a test compares the two.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
-# Scales workers, and nothing else of a workload that is not its own.
+# Scales workers: those of a TaskQueue, and the workload that one names in targetRef, of which it may do nothing else.
 - apiGroups: [apps]
-  resources: [deployments/scale]
+  resources: [deployments/scale, statefulsets/scale]
   verbs: [get, patch]
 # Sees why a worker cannot start, while one is to become ready; and, as leader, that the container of one has ended and of
 # what, so that the tasks it held come back at once.

@@ -231,8 +231,11 @@ impl Gate {
             Kind::TaskQueue => {
                 let spec: Box<TaskQueueSpec> = typed(spec)?;
                 let plan = QueuePlan::of(&spec, None).map_err(faults)?;
-                let template = spec.workers.as_ref().and_then(|workers| workers.template.as_ref());
-                let program = self.templates.read(template)?;
+                let workers = spec.workers.as_ref();
+                let program = match workers.is_some_and(|workers| workers.target_ref.is_some()) {
+                    true => WorkerProgram::Target,
+                    false => self.templates.read(workers.and_then(|workers| workers.template.as_ref()))?,
+                };
                 Ok(Spec::TaskQueue { spec, plan, program })
             }
         }

@@ -16,6 +16,7 @@ use super::resolve::{
     ResolvedQueue, ResolvedTask, Source, Surroundings, queue_of, resolve_queue, resolve_task,
 };
 use super::source::{self, FilePath, Scan};
+use super::worker::WorkerProgram;
 
 /// How long nobody must have written to a file before a change of it counts.
 ///
@@ -379,7 +380,11 @@ impl Manifests {
         for name in self.files.values().flat_map(FileState::foreign) {
             *kinds.entry(name).or_default() += 1;
         }
-        let names: Vec<_> = kinds.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        let mut names: Vec<_> = kinds.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        let targets = self.queues.values().filter(|queue| queue.program == WorkerProgram::Target);
+        names.extend(
+            targets.map(|queue| format!("spec.workers.targetRef of {}, so no worker is started", queue.key)),
+        );
         let note =
             (!names.is_empty()).then(|| format!("left aside, for a cluster only: {}", names.join(", ")));
         changes.note = note.clone().filter(|note| self.note.as_ref() != Some(note));

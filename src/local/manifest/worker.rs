@@ -16,6 +16,8 @@ pub enum WorkerProgram {
     Bundled,
     /// The first container of a pod template.
     Container(Container),
+    /// A workload that only a cluster has: nothing is started for it.
+    Target,
 }
 
 /// What of a container makes sense without a cluster.

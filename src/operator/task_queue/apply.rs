@@ -172,16 +172,17 @@ fn not_applied(kind: &str, name: &str, error: &kube::Error) -> Refusal {
     }
 }
 
-/// Takes away what a TaskQueue without workers had when it had some.
+/// Takes away what a TaskQueue without workers of its own had when it had some. The Deployment goes last: while it is
+/// there, it is known that something is left to be done.
 pub(super) async fn remove(context: &Context, queue: &TaskQueue) -> Result<(), Refusal> {
     let name = ObjectName::of(queue);
     if context.deployment(&name).is_none() {
         return Ok(());
     }
     let uid = queue.uid().unwrap_or_default();
+    delete_owned(&context.api::<Secret>(&name.namespace), &uid, &build::secret_name(&name.name)).await?;
     delete_owned(&context.api::<Deployment>(&name.namespace), &uid, &build::deployment_name(&name.name))
         .await?;
-    delete_owned(&context.api::<Secret>(&name.namespace), &uid, &build::secret_name(&name.name)).await?;
     context.fleets.forget(&uid);
     Ok(())
 }

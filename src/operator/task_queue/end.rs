@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::{apply, claim, status};
+use super::{apply, claim, status, targets};
 use crate::broker::{Broker, Endpoint, Owner, QueueRemoval};
 use crate::causes;
 use crate::crd::{DeletionPolicy, TaskQueue};
@@ -137,12 +137,16 @@ async fn drain(context: &Context, queue: &TaskQueue) -> Result<Option<String>, R
     let parts = site.parts()?;
     // Its workers go on only while it holds its queues.
     claim::claim(context, &tenure, queue, &plan, &site).await?;
+    let target = targets::find(context, &tenure, queue).await;
     let mut left = 0;
     for name in plan.redis_names() {
         let one = parts.broker.queue_summary(name).await.map_err(|error| Refusal::from(&error))?;
         left += one.pending + one.active + one.scheduled + one.retry + one.aggregating;
     }
-    Ok((left > 0).then(|| "tasks are still to be finished".to_owned()))
+    Ok((left > 0).then(|| match target {
+        Ok(()) => "tasks are still to be finished".to_owned(),
+        Err(refusal) => format!("tasks are still to be finished, but {}", refusal.message),
+    }))
 }
 
 /// Deletes the queues with all they hold; answers what it waits for.

@@ -4,16 +4,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::build::deployment_name;
 use super::handshake::Handshake;
+use super::target::Workload;
 use crate::broker::{Broker, LiveServer};
-use crate::causes;
 use crate::fleet::{FleetName, FleetWatch};
-use crate::operator::SCALER;
 use crate::operator::context::{Context, ObjectName};
 use crate::scaling::Plan;
 use crate::task::QueueName;
@@ -24,12 +20,11 @@ const LEAD_TIME_GUESS: Duration = Duration::from_secs(5);
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
 /// How long a worker's first sign is waited for.
 const START_LIMIT: Duration = Duration::from_secs(600);
-/// How long one write may take.
-const LIMIT: Duration = Duration::from_secs(3);
 
 /// One fleet as this leader knows it.
 pub(super) struct Fleet {
     watch: FleetWatch,
+    workload: Workload,
     /// What was asked for last, and when.
     asked: Option<(u32, Instant)>,
     awaited: Option<Awaited>,
@@ -45,9 +40,9 @@ struct Awaited {
 }
 
 impl Fleet {
-    pub(super) fn new(name: FleetName, queues: Vec<QueueName>) -> Self {
+    pub(super) fn new(name: FleetName, queues: Vec<QueueName>, workload: Workload) -> Self {
         let watch = FleetWatch::new(name, queues, LEAD_TIME_GUESS);
-        Self { watch, asked: None, awaited: None, handshake: Handshake::default() }
+        Self { watch, workload, asked: None, awaited: None, handshake: Handshake::default() }
     }
 
     pub(super) fn watch(&mut self) -> &mut FleetWatch {
@@ -64,7 +59,15 @@ impl Fleet {
         }
     }
 
-    /// Workers there are to be, of whom its Deployment says `seen`: what was just asked for may not be seen yet.
+    /// Its workers are that workload's pods. What was asked of another one counts for nothing here.
+    pub(super) fn works_as(&mut self, workload: &Workload) {
+        if self.workload != *workload {
+            (self.workload, self.asked, self.awaited) = (workload.clone(), None, None);
+            self.handshake = Handshake::default();
+        }
+    }
+
+    /// Workers there are to be, of whom its workload says `seen`: what was just asked for may not be seen yet.
     pub(super) fn current(&self, seen: u32) -> u32 {
         self.asked.filter(|(_, at)| at.elapsed() < SEEN_WITHIN).map_or(seen, |(asked, _)| asked)
     }
@@ -128,22 +131,13 @@ pub(super) async fn ask(
     context: &Context,
     broker: &Broker,
     queue: &ObjectName,
+    workload: &Workload,
     from: u32,
     plan: Plan,
 ) -> Result<Vec<LiveServer>, String> {
-    let name = deployment_name(&queue.name);
-    let body = json!({
-        "apiVersion": "autoscaling/v1",
-        "kind": "Scale",
-        "metadata": { "name": name, "namespace": queue.namespace },
-        "spec": { "replicas": plan.replicas },
-    });
-    let api = context.api::<Deployment>(&queue.namespace);
-    let (params, patch) = (PatchParams::apply(SCALER).force(), Patch::Apply(&body));
-    let written = timeout(LIMIT, api.patch_scale(&name, &params, &patch));
+    let written = workload.scale(context, queue, plan.replicas);
     let (written, servers) = tokio::join!(written, broker.servers());
-    let written = written.map_err(|_| format!("no answer within {} s", LIMIT.as_secs()))?;
-    written.map_err(|error| causes::on_one_line(&error))?;
+    written?;
     tracing::info!(queue = %queue, from, to = plan.replicas, "scales {queue} from {from} to {}: {plan}", plan.replicas);
     Ok(servers.unwrap_or_default())
 }

@@ -14,6 +14,8 @@ mod scale;
 mod scale_in;
 mod site_fleets;
 mod status;
+mod target;
+mod targets;
 mod trouble;
 mod validate;
 mod worker_pod;
@@ -33,6 +35,7 @@ pub(super) use end::{farewell, finish_what_was_left};
 pub(super) use handlers::{Unserved, look_for_unserved};
 pub(super) use scale::{Scaler, scale};
 pub(super) use status::{Observed, observe, write_observed};
+pub(super) use targets::{Targets, follow_targets};
 
 use super::conditions::{Refusal, backoff};
 use super::context::{Context, ObjectName, Seen};
@@ -113,6 +116,7 @@ async fn step(
 async fn put(context: &Context, tenure: &Tenure, queue: &TaskQueue) -> Result<Arc<Site>, Refusal> {
     let uid = queue.uid().unwrap_or_default();
     let valid = validate::validate(context, queue)?;
+    let target = targets::find(context, tenure, queue).await;
     let site = context.sites.of(&uid)?;
     let parts = site.parts()?;
     let is_new = claim::claim(context, tenure, queue, &valid.plan, &site).await?;
@@ -120,6 +124,8 @@ async fn put(context: &Context, tenure: &Tenure, queue: &TaskQueue) -> Result<Ar
     if is_new {
         context.wake_tasks_of(&ObjectName::of(queue));
     }
+    // Its queues are in force all the same, and workers of its own stay until there are others.
+    target?;
     apply::apply(context, tenure, queue, &valid, &site).await?;
     Ok(site)
 }

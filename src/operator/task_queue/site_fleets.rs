@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::fleet::{self, Fleet};
 use super::handshake::{Answer, Fewer, Handshake};
 use super::idle::IdleQueues;
+use super::target::{Target, Workload};
+use super::targets;
 use crate::broker::{Broker, BrokerError, Demand, DemandReader, LiveServer, Outage};
 use crate::crd::TaskQueue;
 use crate::fleet::{FleetName, Work, read_records, write_records};
@@ -45,7 +47,8 @@ struct Candidate {
     name: ObjectName,
     queues: Vec<QueueName>,
     policy: Policy,
-    /// Workers there are to be, as its Deployment says.
+    workload: Workload,
+    /// Workers there are to be, as its workload says.
     replicas: u32,
 }
 
@@ -82,10 +85,13 @@ impl Asking<'_> {
     }
 
     async fn ask(&mut self, context: &Context, broker: &Broker) -> Result<Asked, String> {
-        let Candidate { name, queues, replicas: seen, .. } = self.candidate;
+        let Candidate { name, queues, workload, replicas: seen, .. } = self.candidate;
         let wanted = self.plan.replicas;
         let fewer = Fewer { context, broker, queue: name, queues, current: self.current, wanted };
-        let replicas = if wanted < self.current {
+        let replicas = if matches!(workload, Workload::Target(_)) {
+            // Which of its pods go is not ours to choose.
+            wanted
+        } else if wanted < self.current {
             match self.handshake.step(&fewer).await? {
                 Some(Answer::Go(replicas)) => replicas,
                 Some(Answer::Wait(workers)) => return Ok(Asked::Waits(workers)),
@@ -93,13 +99,13 @@ impl Asking<'_> {
             }
         } else {
             self.handshake.give_up(&fewer).await;
-            if wanted == self.current {
-                return Ok(Asked::Nothing);
-            }
             wanted
         };
+        if replicas == self.current {
+            return Ok(Asked::Nothing);
+        }
         let plan = Plan { replicas, ..self.plan };
-        Ok(Asked::Scaled(replicas, fleet::ask(context, broker, name, *seen, plan).await?))
+        Ok(Asked::Scaled(replicas, fleet::ask(context, broker, name, workload, *seen, plan).await?))
     }
 }
 
@@ -182,11 +188,17 @@ impl<'a> SiteFleets<'a> {
         if !self.context.claims.are_held(&uid, self.tenure.epoch) {
             return None;
         }
-        let deployment = self.context.deployment(&name)?;
-        let replicas = fleet::replicas_of(&deployment);
+        let (workload, replicas) = match Target::of(queue) {
+            None => (Workload::Owned, fleet::replicas_of(&*self.context.deployment(&name)?)),
+            Some(target) => {
+                let scaled = targets::scaled(self.context, queue, &target).ok()?;
+                (Workload::Target(target), scaled.replicas)
+            }
+        };
         let wanted = self.context.plan(queue).ok()?;
         let policy = wanted.workers.as_ref()?.policy();
-        Some(Candidate { uid, name, queues: wanted.redis_names().cloned().collect(), policy, replicas })
+        let queues = wanted.redis_names().cloned().collect();
+        Some(Candidate { uid, name, queues, policy, workload, replicas })
     }
 
     /// Has new fleets go on from what was written down of them.
@@ -194,7 +206,10 @@ impl<'a> SiteFleets<'a> {
         let mut new = Vec::new();
         for candidate in candidates {
             match self.fleets.get_mut(&candidate.uid) {
-                Some(fleet) => fleet.serve(&candidate.queues),
+                Some(fleet) => {
+                    fleet.serve(&candidate.queues);
+                    fleet.works_as(&candidate.workload);
+                }
                 None => new.push(candidate),
             }
         }
@@ -202,7 +217,7 @@ impl<'a> SiteFleets<'a> {
         let records = read_records(&self.broker, &queues).await?;
         for candidate in new {
             let name = FleetName { name: candidate.name.to_string(), owner: candidate.uid.clone() };
-            let mut fleet = Fleet::new(name, candidate.queues.clone());
+            let mut fleet = Fleet::new(name, candidate.queues.clone(), candidate.workload.clone());
             fleet.watch().recall(&records, &candidate.policy, candidate.replicas, self.broker.now());
             self.fleets.insert(candidate.uid.clone(), fleet);
         }

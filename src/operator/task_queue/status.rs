@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde_json::{Map, json};
 
-use super::{build, handlers, trouble};
+use super::target::Target;
+use super::{build, handlers, targets, trouble};
 use crate::broker::BrokerError;
 use crate::crd::{Duration as Span, TaskQueue, TaskQueueStatus, WorkersStatus};
 use crate::operator::conditions::{
@@ -43,7 +44,7 @@ pub(super) async fn write(
     if are_held {
         wanted.push(Wanted::new(QUEUES_CLAIMED, true, "Claimed", "the queues in Redis are this TaskQueue's"));
     }
-    wanted.extend(scaling(queue));
+    wanted.extend(scaling(context, queue));
     wanted.extend(trouble::workers_healthy(context, queue).await);
     wanted.extend(handlers::available(context, queue));
     let before = Said { observed_generation: status.observed_generation, conditions: &status.conditions };
@@ -57,8 +58,11 @@ fn reachable(site: &Site) -> Wanted {
     }
 }
 
-fn scaling(queue: &TaskQueue) -> Option<Wanted> {
+fn scaling(context: &Context, queue: &TaskQueue) -> Option<Wanted> {
     let workers = queue.spec.workers.as_ref()?;
+    if let Some(Err(refusal)) = targets::verdict(context, queue) {
+        return Some(Wanted::new(SCALING, false, refusal.reason, refusal.message));
+    }
     Some(match workers.replicas {
         Some(number) => {
             let message =
@@ -143,19 +147,30 @@ pub(in crate::operator) async fn observe(
 
 fn workers(context: &Context, queue: &TaskQueue) -> Option<WorkersStatus> {
     queue.spec.workers.as_ref()?;
+    let noted = context.scaler.noted(&queue.uid().unwrap_or_default());
+    let why = WorkersStatus {
+        reason: noted.map(|noted| noted.plan.reason.as_str().to_owned()),
+        message: noted.map(|noted| noted.to_string()),
+        ..WorkersStatus::default()
+    };
+    if let Some(target) = Target::of(queue) {
+        let scaled = targets::scaled(context, queue, &target).ok()?;
+        let number = |number| i32::try_from(number).unwrap_or(i32::MAX);
+        let (wanted, current) = (number(scaled.replicas), number(scaled.current));
+        let shown = format!("{current}/{wanted}");
+        return Some(WorkersStatus { wanted, current, shown, selector: scaled.selector, ..why });
+    }
     let deployment = context.deployment(&ObjectName::of(queue))?;
     let wanted = deployment.spec.replicas.unwrap_or(0);
     let told = deployment.status.clone().unwrap_or_default();
     let ready = told.ready_replicas.unwrap_or(0);
-    let noted = context.scaler.noted(&queue.uid().unwrap_or_default());
     Some(WorkersStatus {
         wanted,
         current: told.replicas.unwrap_or(0),
-        ready,
+        ready: Some(ready),
         shown: format!("{ready}/{wanted}"),
         selector: build::selector(&queue.name_any()),
-        reason: noted.map(|noted| noted.plan.reason.as_str().to_owned()),
-        message: noted.map(|noted| noted.to_string()),
+        ..why
     })
 }
 

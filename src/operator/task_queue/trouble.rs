@@ -8,6 +8,7 @@ use kube::api::ListParams;
 use tokio::time::timeout;
 
 use super::build;
+use super::target::Target;
 use crate::crd::TaskQueue;
 use crate::operator::conditions::{WORKERS_HEALTHY, Wanted};
 use crate::operator::context::{Context, ObjectName};
@@ -19,14 +20,19 @@ const LIMIT: Duration = Duration::from_secs(3);
 
 /// Whether workers are still to become ready.
 pub(super) fn are_awaited(context: &Context, queue: &TaskQueue) -> bool {
+    if Target::of(queue).is_some() {
+        return false;
+    }
     let Some(deployment) = context.deployment(&ObjectName::of(queue)) else { return false };
     let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
     queue.spec.workers.is_some() && ready < deployment.spec.replicas.unwrap_or(0)
 }
 
-/// What is to be told of the workers; `None` without any, or when nothing can be said.
+/// What is to be told of the workers; `None` without any of its own, or when nothing can be said.
 pub(super) async fn workers_healthy(context: &Context, queue: &TaskQueue) -> Option<Wanted> {
-    queue.spec.workers.as_ref()?;
+    if queue.spec.workers.is_none() || Target::of(queue).is_some() {
+        return None;
+    }
     let name = ObjectName::of(queue);
     let deployment = context.deployment(&name)?;
     let well = || Wanted::new(WORKERS_HEALTHY, true, "NoTrouble", "no worker is known that cannot run");

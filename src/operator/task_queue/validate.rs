@@ -13,6 +13,7 @@ pub(super) const WORKER: &str = "worker";
 /// A TaskQueue that can be put into force.
 pub(super) struct Valid {
     pub(super) plan: QueuePlan,
+    /// What its own workers are; `None` without any.
     pub(super) pod: Option<Pod>,
 }
 
@@ -28,6 +29,9 @@ pub(super) enum Pod {
 pub(super) fn validate(context: &Context, queue: &TaskQueue) -> Result<Valid, Refusal> {
     let plan = context.plan(queue)?;
     let Some(workers) = &queue.spec.workers else { return Ok(Valid { plan, pod: None }) };
+    if workers.target_ref.is_some() {
+        return Ok(Valid { plan, pod: None });
+    }
     let pod = match (&workers.template, &context.options.worker_image) {
         (Some(template), _) => Pod::Template(template.clone(), worker_of(template)?),
         (None, Some(image)) => Pod::Bundled(image.clone()),
