@@ -2,12 +2,17 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 import unittest
 from datetime import datetime
+from pathlib import Path
 
+import namespaces
 from bed import until
 from mill import Mill
+from state import State
 from trial import NAMESPACE
 
 # What a worker of the second fleet may use; and a payload that does not fit into it.
@@ -16,20 +21,44 @@ LARGE = "x" * (40 << 20)
 IMAGE = "cronmill:0.1.0"
 
 
-def queue(name, **workers):
-    return {
-        "apiVersion": "cronmill.dev/v1alpha1",
-        "kind": "TaskQueue",
-        "metadata": {"name": name},
-        "spec": {"queues": [{"name": "default", "redisName": name}], "workers": workers},
-    }
+# Tells when it is asked and by whom, and answers late.
+PORT = 8099
+SLOW = f"""
+import http.server, time
+class Slow(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        print(time.time(), self.client_address[0], flush=True)
+        time.sleep(8)
+        self.send_response(200)
+        self.end_headers()
+http.server.ThreadingHTTPServer(("0.0.0.0", {PORT}), Slow).serve_forever()
+"""
 
 
-def limited():
-    """The pod of a worker with a limit."""
-    command, resources = ["/usr/local/bin/cronmill-worker"], {"limits": {"memory": MEMORY}}
-    container = {"name": "worker", "image": IMAGE, "command": command, "resources": resources}
+def queue(name, lease="30s", **workers):
+    spec = {"queues": [{"name": "default", "redisName": name}], "lease": lease, "workers": workers}
+    return {"apiVersion": "cronmill.dev/v1alpha1", "kind": "TaskQueue", "metadata": {"name": name}, "spec": spec}
+
+
+def pod(**more):
+    """The pod of a worker, with more said of its container."""
+    command = ["/usr/local/bin/cronmill-worker"]
+    container = {"name": "worker", "image": IMAGE, "command": command, **more}
     return {"spec": {"automountServiceAccountToken": False, "containers": [container]}}
+
+
+def cut_off(name):
+    """Takes its network from a pod, whose worker runs on."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            is_it = f"HOSTNAME={name}".encode() in (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if is_it:
+            link = ("ip", "link", "set", "eth0", "down")
+            subprocess.run(("nsenter", f"--target={process.name}", "--net", *link), check=True)
+            return process
+    raise AssertionError(f"no process of pod {name}")
 
 
 def seconds(text):
@@ -37,10 +66,10 @@ def seconds(text):
 
 
 class Fleet(Mill):
-    def begin(self, name, least=0, **workers):
+    def begin(self, name, least=0, lease="30s", **workers):
         """A TaskQueue that is ready, with as few workers as it may have."""
         scaling = {"stabilization": "5s", "minReplicas": least, "maxReplicas": 4}
-        self.kubectl.apply(queue(name, scaling=scaling, **workers))
+        self.kubectl.apply(queue(name, lease=lease, scaling=scaling, **workers))
         self.kubectl("wait", "--for=condition=Ready", f"taskqueue/{name}", "--timeout=60s", limit_s=90)
         until(f"there is a fleet of {least}", lambda: self.replicas(name) == least)
 
@@ -48,8 +77,8 @@ class Fleet(Mill):
         found = self.kubectl.get("deployment", f"{name}-worker")
         return found and found["spec"]["replicas"]
 
-    def enqueue(self, name, *words, text=None):
-        words = ("task", "enqueue", "--type", "hello", "-q", name, "--retention", "1h", *words)
+    def enqueue(self, name, *words, text=None, kind="hello"):
+        words = ("task", "enqueue", "--type", kind, "-q", name, "--retention", "1h", *words)
         return self.cronmill(*words, text=text).strip()
 
     def shown(self, name, task):
@@ -93,7 +122,7 @@ class Fleet(Mill):
         self.assertLessEqual(late, 1)
 
     def test_what_an_oom_killed_worker_held_is_runnable_at_once_and_what_always_kills_it_is_archived(self):
-        self.begin("small", least=1, template=limited(), concurrency=1)
+        self.begin("small", least=1, template=pod(resources={"limits": {"memory": MEMORY}}), concurrency=1)
         # A worker that dies in its first second may be taken for the next one.
         self.enqueue("small")
         until("a worker runs", lambda: self.completed("small") == 1)
@@ -116,6 +145,28 @@ class Fleet(Mill):
         self.assertEqual(self.shown("small", "neighbour")["retried"], 0)
         events = self.kubectl("get", "events", "--field-selector=reason=WorkerDied", "-o", "json")
         self.assertIn("OOMKilled", events)
+
+    def test_no_task_of_a_worker_that_is_cut_off_is_run_by_another_before_its_lease_ends(self):
+        address = self.kubectl.list("nodes")[0]["status"]["addresses"][0]["address"]
+        command = (*namespaces.enter(State(self.at)), sys.executable, "-c", SLOW)
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        environment = [{"name": "CRONMILL_HTTP_TARGETS", "value": f"slow=http://{address}:{PORT}/"}]
+        self.begin("cut", least=2, lease="10s", concurrency=1, template=pod(env=environment))
+        until("both workers run", lambda: self.kubectl.get("deployment", "cut-worker")["status"].get("readyReplicas") == 2)
+        self.enqueue("cut", "--id", "one", kind="http:slow")
+        first = server.stdout.readline().split()
+        owner = self.shown("cut", "one")["owner"].split(":")[0]
+        process = cut_off(owner)
+        end = float(self.redis("ZSCORE", "asynq:{cut}:lease", "one"))
+        second = server.stdout.readline().split()
+        print(f"run again {float(second[0]) - end:.1f} s after the lease ended", flush=True)
+        self.assertGreaterEqual(float(second[0]), end)
+        self.assertNotEqual(first[1], second[1])
+        self.assertTrue(process.exists(), "the one that was cut off lives")
+        until("it is done", lambda: self.completed("cut") == 1)
+        self.assertEqual(self.shown("cut", "one")["retried"], 0)
 
 
 if __name__ == "__main__":
