@@ -14,6 +14,9 @@ use crate::task::QueueName;
 /// Notes looked at per call, about.
 const HELD_PER_CALL: usize = 1000;
 
+/// An id, and what stands there of it.
+type Note = (Vec<u8>, Vec<u8>);
+
 /// A lease as it was noted.
 pub(super) struct Held {
     pub(super) id: Bytes,
@@ -32,8 +35,7 @@ impl Broker {
     ) -> Result<(u64, Vec<Held>), BrokerError> {
         let mut pipe = redis::pipe();
         pipe.cmd("HSCAN").arg(QueueKeys::new(queue).holders()).arg(cursor).arg("COUNT").arg(HELD_PER_CALL);
-        let ((next, pairs),): ((u64, Vec<(Vec<u8>, Vec<u8>)>),) =
-            self.pipe(doing, queue.as_str(), &pipe).await?;
+        let ((next, pairs),): ((u64, Vec<Note>),) = self.pipe(doing, queue.as_str(), &pipe).await?;
         let held = pairs.into_iter().filter_map(|(id, note)| {
             let note = std::str::from_utf8(&note).ok()?;
             let (lease, owner) = note.strip_suffix(" revoked").unwrap_or(note).split_once(' ')?;

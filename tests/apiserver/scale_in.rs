@@ -70,6 +70,26 @@ impl Mill {
         (running.len(), running.values().filter(|tasks| **tasks > 0).count())
     }
 
+    fn ended(&self) -> u64 {
+        self.kubelet.seen.ended.load(Ordering::Relaxed)
+    }
+
+    /// Has the fleet become smaller while whoever is idle may get a task at any moment.
+    async fn shrink(&self, what: &str, to: usize) {
+        let (ended, fewer) = (self.ended(), (self.running().0 - to) as u64);
+        let brief = async {
+            loop {
+                self.client.enqueue(NewTask::new("brief", None)).await.unwrap();
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        self.scale(what, to);
+        tokio::select! {
+            () = until(LIMIT, "the others are gone", async || self.ended() - ended == fewer) => {}
+            () = brief => {}
+        }
+    }
+
     /// Has the fleet grow, with at least three busy workers and three idle ones, and then become smaller by three.
     async fn round(&self, shrink: &str) {
         self.scale("taskqueue/main", LARGE);
@@ -110,12 +130,14 @@ async fn no_attempt_is_broken_off_when_a_fleet_becomes_smaller() {
     for _ in 0..rounds {
         mill.round("taskqueue/main").await;
     }
-    let ended = mill.kubelet.seen.ended.load(Ordering::Relaxed);
+    let ended = mill.ended();
     println!(
         "{rounds} times {LARGE} workers became {SMALL}: {ended} went, {} attempts broken off",
         mill.interrupted()
     );
     assert_eq!((ended, mill.interrupted()), (rounds as u64 * (LARGE - SMALL) as u64, 0));
+    mill.shrink("taskqueue/main", 0).await;
+    assert_eq!((mill.running().0, mill.interrupted()), (0, 0));
     // What Kubernetes chooses by itself is seen to break off some.
     drop(operator);
     let mut tries = 0;
