@@ -93,7 +93,7 @@ async fn many_schedules_are_ready_soon_and_cost_neither_memory_nor_writes() {
         field.cli(&["ZCARD", "cronmill:{default}:due"]) == count.to_string()
     })
     .await;
-    until(patience, "all are ready", async || ready(&field).0 == count).await;
+    until_seldom(between, patience, "all are ready", async || ready(&field).0 == count).await;
     let took = (ready(&field).1 - created).max(0);
 
     // The first round of refreshing is behind it when the status of each tells a time.
@@ -105,7 +105,7 @@ async fn many_schedules_are_ready_soon_and_cost_neither_memory_nor_writes() {
         let told = field.api.kubectl(&["get", "crontasks", "-n", &field.namespace, path]);
         told.lines().all(|line| line == "2 2")
     };
-    until(patience, "all are seen in their new form", observed).await;
+    until_seldom(between, patience, "all are seen in their new form", observed).await;
     let twice = write_rate(&field).await;
     let (peak, now) = (memory(&operator, "VmHWM"), memory(&operator, "VmRSS"));
     operator.process.terminate();

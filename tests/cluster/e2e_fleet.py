@@ -1,17 +1,20 @@
 """Fleets on a whole node: how soon work is begun, and what becomes of it when a worker dies."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 from datetime import datetime
 from pathlib import Path
 
 import namespaces
-from bed import until
+from bed import ROOT, cluster, until
 from mill import Mill
+from oci import Image
 from state import State
 from trial import NAMESPACE
 
@@ -19,6 +22,7 @@ from trial import NAMESPACE
 MEMORY = "40Mi"
 LARGE = "x" * (40 << 20)
 IMAGE = "cronmill:0.1.0"
+GO = "cronmill.dev/test/go-worker:1"
 
 
 # Tells when it is asked and by whom, and answers late.
@@ -167,6 +171,40 @@ class Fleet(Mill):
         self.assertTrue(process.exists(), "the one that was cut off lives")
         until("it is done", lambda: self.completed("cut") == 1)
         self.assertEqual(self.shown("cut", "one")["retried"], 0)
+
+    def load_go_worker(self):
+        """Puts an image on the node that holds a worker on asynq, and nothing else."""
+        with tempfile.TemporaryDirectory() as folder:
+            program, tar = Path(folder) / "peers", Path(folder) / "go.tar"
+            build = ("go", "build", "-trimpath", "-o", program, ".")
+            subprocess.run(build, cwd=ROOT / "tests/peers", check=True, env={**os.environ, "CGO_ENABLED": "0"})
+            Image(GO, {"usr/local/bin/peers": program}, ["/usr/local/bin/peers"]).write(tar)
+            cluster("load", "--state", self.at, tar)
+
+    def test_workers_on_asynq_that_somebody_deployed_are_scaled_and_serve_and_nothing_else_of_them_is_touched(self):
+        self.load_go_worker()
+        url = f"redis://:{self.password}@{self.redis_host}:6379/0"
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "go"}, "stringData": {"url": url}}
+        reference = {"name": "URL", "valueFrom": {"secretKeyRef": {"name": "go", "key": "url"}}}
+        arguments = ["work", "--redis=$(URL)", "--queues=go=1"]
+        container = {"name": "main", "image": GO, "args": arguments, "env": [reference]}
+        labels = {"app": "go"}
+        template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+        spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}
+        theirs = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "go"}, "spec": spec}
+        ours = queue("go", targetRef={"kind": "Deployment", "name": "go"}, scaling={"stabilization": "5s"})
+        self.kubectl.apply(secret, theirs, ours)
+        self.kubectl("wait", "--for=condition=Ready", "taskqueue/go", "--timeout=60s", limit_s=90)
+        for number in range(5):
+            self.enqueue("go", "--id", f"task-{number}")
+        until("Go has run them", lambda: self.completed("go") == 5)
+        pods = self.kubectl.list("pods", "-l", "app=go")
+        self.assertEqual([pod["spec"]["containers"][0]["image"] for pod in pods], [GO])
+        until("they go", lambda: self.kubectl.get("deployment", "go")["spec"]["replicas"] == 0)
+        fields = self.kubectl.get("deployment", "go", "--show-managed-fields")["metadata"]["managedFields"]
+        touched = [entry for entry in fields if entry["manager"].startswith("cronmill")]
+        self.assertEqual([(entry["manager"], entry["subresource"]) for entry in touched], [("cronmill-scaler", "scale")])
+        self.assertEqual(touched[0]["fieldsV1"], {"f:spec": {"f:replicas": {}}})
 
 
 if __name__ == "__main__":
