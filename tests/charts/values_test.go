@@ -242,7 +242,7 @@ func TestValuesThatContradictEachOtherAreRefusedWithWhatToDo(t *testing.T) {
 		"watchNamespaces={b},clusterId=e,redis.existingSecret.name=a,redis.sharedNamespaces={a}": "add it to watchNamespaces too",
 		"watchNamespaces={b}":         "say in clusterId",
 		"serviceAccount.create=false": "name the account to run as",
-		"metrics.prometheusRule.enabled=true,metrics.prometheusRule.disabled={CronmillNo}":                                "there is no such alert",
+		"metrics.prometheusRule.enabled=true,metrics.prometheusRule.disabled={CronmillNo}":                                                                     "there is no such alert",
 		"admissionPolicy.enabled=true,admissionPolicy.checks.sharedRedis=false,admissionPolicy.checks.podTemplates=false,admissionPolicy.checks.targets=false": "every check is off",
 	} {
 		if _, err := template(chart, "--set", sets); err == nil || !strings.Contains(err.Error(), say) {
