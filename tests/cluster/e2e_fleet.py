@@ -154,8 +154,8 @@ class Fleet(Mill):
         address = self.kubectl.list("nodes")[0]["status"]["addresses"][0]["address"]
         command = (*namespaces.enter(State(self.at)), sys.executable, "-c", SLOW)
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.addCleanup(server.wait)
-        self.addCleanup(server.kill)
+        for end in (server.stdout.close, server.wait, server.kill):
+            self.addCleanup(end)
         environment = [{"name": "CRONMILL_HTTP_TARGETS", "value": f"slow=http://{address}:{PORT}/"}]
         self.begin("cut", least=2, lease="10s", concurrency=1, template=pod(env=environment))
         until("both workers run", lambda: self.kubectl.get("deployment", "cut-worker")["status"].get("readyReplicas") == 2)

@@ -25,8 +25,9 @@ use crate::task::default_retry_delay;
 
 /// Deaths looked at at once.
 const AT_ONCE: usize = 8;
-/// How long one look may take: a Redis that is away holds up no other for longer.
-const LIMIT: Duration = Duration::from_secs(2);
+/// How long one look may take: a Redis that is away holds up no other for longer, and a task of a hundred megabytes gets
+/// through.
+const LIMIT: Duration = Duration::from_secs(10);
 /// How soon it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long it is tried: leases are over by then, or are the business of whoever keeps the queue.
