@@ -40,7 +40,8 @@ impl Owner {
     }
 
     /// The host it runs on, if it is named as ours are.
-    pub(super) fn host(&self) -> Option<&str> {
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
         self.0.rsplitn(3, ':').nth(2)
     }
 

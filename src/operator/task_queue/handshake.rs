@@ -119,25 +119,24 @@ impl Handshake {
 
     fn worker(&self, pod: WorkerPod, servers: &[LiveServer], held: &HashMap<Owner, usize>) -> Worker {
         let host = pod.host.as_deref();
-        let inside: Vec<_> =
-            servers.iter().filter(|server| Some(server.info.host.as_str()) == host).collect();
-        let of_one = |server: &&LiveServer| match server.is_ours() {
-            true => held.get(&server.owner()).copied().unwrap_or(0),
-            // As of its last sign.
-            false => server.running.len(),
-        };
-        let owners: Vec<_> =
-            inside.iter().filter(|server| server.is_ours()).map(|server| server.owner()).collect();
+        let inside = servers.iter().filter(|server| Some(server.info.host.as_str()) == host);
+        let (ours, others): (Vec<_>, Vec<_>) = inside.partition(|server| server.is_ours());
+        // Who gave no sign for a while may run all the same: what it holds, or that it was cordoned, tells of it too.
+        let known = held.keys().chain(self.cordoned.keys()).filter(|owner| owner.host() == host);
+        let owners: HashSet<_> = ours.into_iter().map(LiveServer::owner).chain(known.cloned()).collect();
         let is_cordoned = |owner: &Owner| {
             self.cordoned.get(owner).is_some_and(|until| *until > Instant::now() + CORDON_LEFT)
         };
+        let noted: usize = owners.iter().filter_map(|owner| held.get(owner)).sum();
+        // As of their last signs.
+        let told: usize = others.iter().map(|server| server.running.len()).sum();
         Worker {
-            held: match inside.is_empty() {
+            held: match owners.is_empty() && others.is_empty() {
                 true => held_unseen(pod.start),
-                false => Some(inside.iter().map(of_one).sum()),
+                false => Some(noted + told),
             },
             is_cordoned: owners.iter().all(is_cordoned),
-            owners,
+            owners: owners.into_iter().collect(),
             pod,
         }
     }
