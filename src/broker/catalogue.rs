@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::keys::{QueueKeys, server, server_types};
-use super::server::server_info;
-use super::{Broker, BrokerError, script};
+use super::keys::QueueKeys;
+use super::{Broker, BrokerError, LiveServer, script};
 use crate::task::QueueName;
 
 /// Types that a worker tells at most, and bytes of them.
@@ -41,13 +40,6 @@ pub(super) fn read(value: &redis::Value) -> Option<Vec<String>> {
     let text: Option<Vec<u8>> = redis::from_redis_value_ref(value).unwrap_or_default();
     let catalogue: Catalogue = serde_json::from_slice(&text?).ok()?;
     (catalogue.format == 1).then_some(catalogue.types)
-}
-
-/// A live worker as the catalogue has it.
-struct Serving {
-    queues: Vec<String>,
-    /// `None`: it does not tell.
-    types: Option<Vec<String>>,
 }
 
 impl Broker {
@@ -85,36 +77,21 @@ impl Broker {
         if met.iter().all(Vec::is_empty) {
             return Ok(met);
         }
-        let serving = self.serving(DOING).await?;
+        let serving = self.servers().await?;
         for (queue, types) in queues.iter().zip(&mut met) {
             keep_unserved(queue.as_str(), types, &serving);
         }
         Ok(met)
     }
-
-    /// The workers that claim now.
-    async fn serving(&self, doing: &'static str) -> Result<Vec<Serving>, BrokerError> {
-        let owners = self.live_owners(doing).await?;
-        if owners.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut pipe = redis::pipe();
-        for owner in &owners {
-            pipe.get(server(owner)).get(server_types(owner));
-        }
-        let answers: Vec<redis::Value> = self.pipe(doing, "*", &pipe).await?;
-        let serving = answers.as_chunks().0.iter().filter_map(|[record, types]| {
-            let info = server_info(record).filter(|info| info.status == "active")?;
-            let queues = info.queues.into_iter().filter_map(|queue| queue.queue).collect();
-            Some(Serving { queues, types: read(types) })
-        });
-        Ok(serving.collect())
-    }
 }
 
-/// Leaves of the types that were met in vain those that none of the workers on the queue serves, as far as they tell.
-fn keep_unserved(queue: &str, met: &mut Vec<String>, serving: &[Serving]) {
-    for worker in serving.iter().filter(|worker| worker.queues.iter().any(|served| served == queue)) {
+/// Leaves of the types that were met in vain those that none of the workers that claim from the queue serves, as far as
+/// they tell.
+fn keep_unserved(queue: &str, met: &mut Vec<String>, serving: &[LiveServer]) {
+    let claims = |worker: &&LiveServer| {
+        worker.info.status == "active" && worker.info.queues.iter().any(|served| served.queue() == queue)
+    };
+    for worker in serving.iter().filter(claims) {
         let Some(types) = &worker.types else { return met.clear() };
         met.retain(|kind| !types.iter().any(|served| kind.starts_with(served.as_str())));
     }
@@ -124,13 +101,17 @@ fn keep_unserved(queue: &str, met: &mut Vec<String>, serving: &[Serving]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::{QueueWeight, ServerInfo};
 
-    fn serving(queues: &[&str], types: Option<&[&str]>) -> Serving {
+    fn serving(queues: &[&str], types: Option<&[&str]>) -> LiveServer {
+        let queue = |name: &&str| QueueWeight { queue: Some((*name).to_owned()), ..QueueWeight::default() };
+        let queues = queues.iter().map(queue).collect();
+        let info = ServerInfo { queues, status: "active".into(), ..ServerInfo::default() };
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        Serving { queues: owned(queues), types: types.map(owned) }
+        LiveServer { info, running: Vec::new(), types: types.map(owned) }
     }
 
-    fn left(met: &[&str], workers: &[Serving]) -> Vec<String> {
+    fn left(met: &[&str], workers: &[LiveServer]) -> Vec<String> {
         let mut met = met.iter().map(|kind| (*kind).to_owned()).collect();
         keep_unserved("q", &mut met, workers);
         met

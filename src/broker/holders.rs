@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use redis::Pipeline;
 
 use super::claim::Owner;
 use super::keep::millis;
@@ -91,14 +92,10 @@ impl Broker {
         owners: &[Owner],
         life: Duration,
     ) -> Result<(), BrokerError> {
-        let mut pipe = redis::pipe();
-        for (queue, owner) in queues.iter().flat_map(|queue| owners.iter().map(move |owner| (queue, owner))) {
-            pipe.pset_ex(QueueKeys::new(queue).cordon(owner.as_str()), 1, millis(life)).ignore();
-        }
-        match pipe.is_empty() {
-            true => Ok(()),
-            false => self.pipe("cordon workers", "*", &pipe).await,
-        }
+        self.each_cordon("cordon workers", queues, owners, |pipe, cordon| {
+            pipe.pset_ex(cordon, 1, millis(life)).ignore();
+        })
+        .await
     }
 
     /// Takes cordons away.
@@ -106,13 +103,27 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Command`]; safe to repeat.
     pub async fn uncordon(&self, queues: &[QueueName], owners: &[Owner]) -> Result<(), BrokerError> {
+        self.each_cordon("uncordon workers", queues, owners, |pipe, cordon| {
+            pipe.del(cordon).ignore();
+        })
+        .await
+    }
+
+    /// Does the same with the cordon of each of these owners in each of these queues.
+    async fn each_cordon(
+        &self,
+        doing: &'static str,
+        queues: &[QueueName],
+        owners: &[Owner],
+        put: impl Fn(&mut Pipeline, String),
+    ) -> Result<(), BrokerError> {
         let mut pipe = redis::pipe();
-        for (queue, owner) in queues.iter().flat_map(|queue| owners.iter().map(move |owner| (queue, owner))) {
-            pipe.del(QueueKeys::new(queue).cordon(owner.as_str())).ignore();
+        for queue in queues {
+            owners.iter().for_each(|owner| put(&mut pipe, QueueKeys::new(queue).cordon(owner.as_str())));
         }
         match pipe.is_empty() {
             true => Ok(()),
-            false => self.pipe("uncordon workers", "*", &pipe).await,
+            false => self.pipe(doing, "*", &pipe).await,
         }
     }
 }

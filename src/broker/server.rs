@@ -109,7 +109,7 @@ impl Broker {
     }
 
     /// Who published servers that are alive, at most a thousand.
-    pub(super) async fn live_owners(&self, doing: &'static str) -> Result<Vec<String>, BrokerError> {
+    async fn live_owners(&self, doing: &'static str) -> Result<Vec<String>, BrokerError> {
         let mut pipe = redis::pipe();
         pipe.cmd("ZRANGE").arg(SERVERS).arg(self.now().as_second()).arg("+inf").arg("BYSCORE");
         pipe.arg("LIMIT").arg(0).arg(SERVERS_MAX);
@@ -119,7 +119,7 @@ impl Broker {
 }
 
 /// What stands in a server's record, if it is one.
-pub(super) fn server_info(record: &redis::Value) -> Option<ServerInfo> {
+fn server_info(record: &redis::Value) -> Option<ServerInfo> {
     let record: Option<Vec<u8>> = redis::from_redis_value_ref(record).unwrap_or_default();
     ServerInfo::decode(record?.as_slice()).ok()
 }
