@@ -105,13 +105,15 @@ def load(state, arguments):
 def try_out(state, arguments):
     """Brings a node up unless one is up, and puts cronmill on it."""
     start = time.monotonic()
-    if not (state.kubeconfig.exists() and processes.recorded(state, "kubelet")):
+    is_up = state.kubeconfig.exists() and processes.recorded(state, "kubelet")
+    if not is_up:
         ending.down(state)
-        arguments.control_plane = False
         state.check_is_free()
-        trial.prepare()
+    image = trial.prepare()
+    if not is_up:
+        arguments.control_plane = False
         up(state, arguments)
-    print(trial.install(plane(state)))
+    print(trial.install(plane(state), image))
     print(f"all of it took {time.monotonic() - start:.0f} s", flush=True)
 
 

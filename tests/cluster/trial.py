@@ -35,15 +35,14 @@ What the node's programs write is in {log}. `make cluster-down` removes every tr
 
 
 def prepare():
-    """Builds what goes on the node, while no node takes its share of the machine."""
-    run("the image", sys.executable, ROOT / "deploy/image", IMAGE)
+    """Builds what goes on the node, best while no node takes its share of the machine; returns the image's digest."""
     build.folder_of("helm")
+    return re.search(r"sha256:\w+", run("the image", sys.executable, ROOT / "deploy/image", IMAGE))[0]
 
 
-def install(node):
+def install(node, image):
     """Puts cronmill and a Redis on the node, waits until both are ready, and returns what to do next."""
     state = node.state
-    image = re.search(r"sha256:\w+", run("the image", sys.executable, ROOT / "deploy/image", IMAGE))[0]
     node.load(IMAGE)
     redis = redis_image(state / "data/redis.tar")
     node.load(state / "data/redis.tar")
