@@ -176,7 +176,7 @@ async fn a_search_ends_and_leaves_alone_what_stands_nowhere() {
 #[tokio::test]
 async fn the_task_of_a_tick_is_to_begin_by_the_time_its_schedule_names() {
     let bench = Bench::new().await;
-    let entry = edited(entry("a", "@hourly"), 1, |entry| {
+    let entry = edited(entry("a", "@yearly"), 1, |entry| {
         entry.template.headers.insert(EXPIRES_HEADER.to_owned(), "4000000000".to_owned());
     });
     bench.scheduler.apply(&entry).await.expect("apply");

@@ -32,7 +32,7 @@ impl Yard {
 }
 
 fn report() -> Entry {
-    entry("uid-1", "@hourly")
+    entry("uid-1", "@yearly")
 }
 
 #[tokio::test]

@@ -154,7 +154,7 @@ async fn a_suspended_schedule_accounts_for_its_ticks_and_runs_none() {
 #[tokio::test]
 async fn forbid_skips_while_a_run_lives_and_pulls_it_out_of_retry() {
     let bench = Bench::new().await;
-    let forbid = edited(entry("a", "@hourly"), 1, |entry| entry.concurrency = Concurrency::Forbid);
+    let forbid = edited(entry("a", "@yearly"), 1, |entry| entry.concurrency = Concurrency::Forbid);
     bench.scheduler.apply(&forbid).await.expect("apply");
     bench.due_since("a", Duration::from_secs(3));
     bench.fire_until("the first", |ticks| ticks.len() == 1).await;
@@ -175,7 +175,7 @@ async fn forbid_skips_while_a_run_lives_and_pulls_it_out_of_retry() {
 #[tokio::test]
 async fn replace_waits_for_the_running_task_and_drops_the_waiting_one() {
     let bench = Bench::new().await;
-    let replace = edited(entry("a", "@hourly"), 1, |entry| entry.concurrency = Concurrency::Replace);
+    let replace = edited(entry("a", "@yearly"), 1, |entry| entry.concurrency = Concurrency::Replace);
     bench.scheduler.apply(&replace).await.expect("apply");
     bench.due_since("a", Duration::from_secs(9));
     bench.fire_until("the first", |ticks| ticks.len() == 1).await;
@@ -210,7 +210,7 @@ async fn replace_waits_for_the_running_task_and_drops_the_waiting_one() {
 #[tokio::test]
 async fn an_edit_that_leaves_the_times_alone_keeps_the_next_tick() {
     let bench = Bench::new().await;
-    let original = entry("a", "@hourly");
+    let original = entry("a", "@yearly");
     bench.scheduler.apply(&original).await.expect("apply");
     let next = bench.cli(&["HGET", "cronmill:{q}:entry:a", "next"]);
     assert_eq!(bench.scheduler.apply(&original).await.expect("apply"), Applied::Same);
@@ -218,7 +218,7 @@ async fn an_edit_that_leaves_the_times_alone_keeps_the_next_tick() {
     assert_eq!(bench.scheduler.apply(&other).await.expect("apply"), Applied::Written);
     assert_eq!(bench.cli(&["HGET", "cronmill:{q}:entry:a", "next"]), next);
     assert!(matches!(bench.scheduler.apply(&original).await.expect("apply"), Applied::Superseded(_)));
-    let moved = edited(original, 3, |entry| entry.timing.schedules = vec!["@yearly".into()]);
+    let moved = edited(original, 3, |entry| entry.timing.schedules = vec!["0 0 1 7 *".into()]);
     bench.scheduler.apply(&moved).await.expect("apply");
     assert_ne!(bench.cli(&["HGET", "cronmill:{q}:entry:a", "next"]), next);
 }
@@ -242,9 +242,9 @@ async fn a_schedule_that_has_fired_can_be_edited_and_fires_on() {
 #[tokio::test]
 async fn an_edit_of_the_times_lets_the_due_tick_fire_first() {
     let bench = Bench::new().await;
-    bench.scheduler.apply(&entry("a", "@hourly")).await.expect("apply");
+    bench.scheduler.apply(&entry("a", "@yearly")).await.expect("apply");
     let due = bench.due_since("a", Duration::from_secs(1));
-    bench.scheduler.apply(&edited(entry("a", "@yearly"), 2, |_| {})).await.expect("apply");
+    bench.scheduler.apply(&edited(entry("a", "0 0 1 7 *"), 2, |_| {})).await.expect("apply");
     let ticks = bench.ticks.lock().expect("lock").clone();
     assert_eq!(ticks.len(), 1);
     assert_eq!((ticks[0].nominal, ticks[0].outcome), (due, TickOutcome::Enqueued));
@@ -257,7 +257,7 @@ async fn a_deleted_schedule_never_fires_and_others_of_the_cluster_are_swept() {
         let cluster = if uid == "foreign" { "other" } else { "test" };
         bench
             .scheduler
-            .apply(&edited(entry(uid, "@hourly"), 1, |e| e.cluster = cluster.into()))
+            .apply(&edited(entry(uid, "@yearly"), 1, |e| e.cluster = cluster.into()))
             .await
             .expect("apply");
     }
@@ -274,9 +274,9 @@ async fn a_deleted_schedule_never_fires_and_others_of_the_cluster_are_swept() {
 #[tokio::test]
 async fn a_move_to_another_queue_carries_the_next_tick() {
     let bench = Bench::new().await;
-    bench.scheduler.apply(&entry("a", "@hourly")).await.expect("apply");
+    bench.scheduler.apply(&entry("a", "@yearly")).await.expect("apply");
     let due = bench.due_since("a", Duration::from_secs(2));
-    let moved = edited(entry("a", "@hourly"), 2, |entry| entry.template.queue = "r".into());
+    let moved = edited(entry("a", "@yearly"), 2, |entry| entry.template.queue = "r".into());
     bench.scheduler.apply_moved(&moved, &bench.queue).await.expect("move");
     assert_eq!(bench.cli(&["HGET", "cronmill:{r}:entry:a", "next"]), due.as_second().to_string());
     assert_eq!(bench.cli(&["EXISTS", "cronmill:{q}:entry:a", "cronmill:{q}:due"]), "0");
@@ -285,8 +285,8 @@ async fn a_move_to_another_queue_carries_the_next_tick() {
 #[tokio::test]
 async fn an_entry_that_cannot_be_read_is_set_aside_and_the_rest_fires() {
     let bench = Bench::new().await;
-    bench.scheduler.apply(&entry("bad", "@hourly")).await.expect("apply");
-    bench.scheduler.apply(&entry("good", "@hourly")).await.expect("apply");
+    bench.scheduler.apply(&entry("bad", "@yearly")).await.expect("apply");
+    bench.scheduler.apply(&entry("good", "@yearly")).await.expect("apply");
     bench.cli(&["HSET", "cronmill:{q}:entry:bad", "body", "{not json", "rev", "9.9.x"]);
     bench.due_since("bad", Duration::from_secs(3));
     bench.due_since("good", Duration::from_secs(2));
@@ -299,7 +299,7 @@ async fn an_entry_that_cannot_be_read_is_set_aside_and_the_rest_fires() {
 #[tokio::test]
 async fn an_entry_set_aside_goes_on_from_its_tick_once_it_is_written_anew() {
     let bench = Bench::new().await;
-    let original = entry("bad", "@hourly");
+    let original = entry("bad", "@yearly");
     bench.scheduler.apply(&original).await.expect("apply");
     bench.cli(&["HSET", "cronmill:{q}:entry:bad", "body", "{not json", "rev", "9.9.x"]);
     let due = bench.due_since("bad", Duration::from_secs(3));
@@ -316,7 +316,7 @@ async fn an_entry_set_aside_goes_on_from_its_tick_once_it_is_written_anew() {
 #[tokio::test]
 async fn the_tick_at_which_an_entry_was_set_aside_has_failed_when_its_times_change() {
     let bench = Bench::new().await;
-    let original = entry("bad", "@hourly");
+    let original = entry("bad", "@yearly");
     bench.scheduler.apply(&original).await.expect("apply");
     bench.cli(&["HSET", "cronmill:{q}:entry:bad", "body", "{not | json", "rev", "9.9.x"]);
     let due = bench.due_since("bad", Duration::from_secs(3));
@@ -348,7 +348,7 @@ async fn set_aside(bench: &Bench) -> String {
 #[tokio::test]
 async fn writes_that_redis_lost_are_fired_again_under_the_same_id() {
     let bench = Bench::new().await;
-    bench.scheduler.apply(&entry("a", "@hourly")).await.expect("apply");
+    bench.scheduler.apply(&entry("a", "@yearly")).await.expect("apply");
     let due = bench.due_since("a", Duration::from_secs(2));
     bench.fire_until("the first", |ticks| ticks.len() == 1).await;
     // What a failover to a replica that lags behind looks like: enqueue and advance are gone together.
@@ -390,17 +390,17 @@ async fn a_forecast_counts_what_will_run_and_not_what_is_suspended() {
 #[tokio::test]
 async fn the_same_request_to_fire_is_stale_the_second_time() {
     let bench = Bench::new().await;
-    let hourly = entry("a", "@hourly");
-    bench.scheduler.apply(&hourly).await.expect("apply");
+    let original = entry("a", "@yearly");
+    bench.scheduler.apply(&original).await.expect("apply");
     let tick = bench.due_since("a", Duration::from_secs(5));
     let next = tick + SignedDuration::from_hours(1);
     let at = |nominal| NextTick { nominal, due: nominal };
     let request = FireRequest {
         uid: "a".into(),
-        revision: hourly.revision.to_string(),
+        revision: original.revision.to_string(),
         expected: Some(tick),
         next: Some(at(next)),
-        run: Some((at(tick), tick_task(&bench.queue, &hourly, tick))),
+        run: Some((at(tick), tick_task(&bench.queue, &original, tick))),
         outcome: TickOutcome::Enqueued,
         passed: Vec::new(),
     };

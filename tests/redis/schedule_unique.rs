@@ -23,7 +23,7 @@ fn unique(concurrency: Concurrency) -> Entry {
         entry.template.unique_s = Some(60);
         entry.format = entry.lowest_format();
     };
-    edited(entry("a", "@hourly"), 1, change)
+    edited(entry("a", "@yearly"), 1, change)
 }
 
 fn grouped(concurrency: Concurrency) -> Entry {

@@ -23,7 +23,7 @@ enum Before {
 
 /// An entry with that uid, that its tick needs the keys of.
 fn needing(uid: &str, concurrency: Concurrency, is_unique: bool, group: &str) -> Entry {
-    edited(entry(uid, "@hourly"), 1, |entry| {
+    edited(entry(uid, "@yearly"), 1, |entry| {
         entry.concurrency = concurrency;
         entry.template.unique_s = is_unique.then_some(60);
         entry.template.group = group.to_owned();
