@@ -131,35 +131,29 @@ pub struct RefundOrderResponse {
 /// Asks for work.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OpenBatchRequest {
-    /// Names who counts, at most 200 bytes. An open batch of the same run comes before those of others.
+    /// Names who counts, from 1 to 200 bytes. An open batch of the same run comes before those of others.
     #[prost(string, tag = "1")]
     pub run: ::prost::alloc::string::String,
-    /// How many orders a new batch may have, from 1 to 100,000; 20,000 when 0.
+    /// How many entries a new batch may have, from 1 to 100,000; 20,000 when 0.
     #[prost(int32, tag = "2")]
     pub max: i32,
 }
 /// A batch to count.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OpenBatchResponse {
-    /// Absent when every order is counted.
+    /// Absent when every entry is counted.
     #[prost(message, optional, tag = "1")]
     pub batch: ::core::option::Option<Batch>,
 }
-/// Orders that are counted together. While it is open, none of them is taken into another one.
+/// Entries that are counted together.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Batch {
     /// Its name; crediting is done once for each.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// The lowest number of an order in it.
+    /// How many entries it has.
     #[prost(int64, tag = "2")]
-    pub first_order: i64,
-    /// The highest.
-    #[prost(int64, tag = "3")]
-    pub last_order: i64,
-    /// How many orders it has.
-    #[prost(int64, tag = "4")]
-    pub orders: i64,
+    pub entries: i64,
 }
 /// Which page to read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -167,10 +161,10 @@ pub struct ListBatchRequest {
     /// The batch.
     #[prost(string, tag = "1")]
     pub batch_id: ::prost::alloc::string::String,
-    /// The last order of the page before; 0 for the first page.
+    /// The last entry of the page before; 0 for the first page.
     #[prost(int64, tag = "2")]
-    pub after_order_id: i64,
-    /// How many orders at most, from 1 to 10,000; 10,000 when 0.
+    pub after_entry: i64,
+    /// How many entries at most, from 1 to 10,000; 10,000 when 0.
     #[prost(int32, tag = "3")]
     pub limit: i32,
 }
@@ -179,19 +173,22 @@ pub struct ListBatchRequest {
 pub struct ListBatchResponse {
     /// By ascending number; the last page is the one with less than was asked for.
     #[prost(message, repeated, tag = "1")]
-    pub orders: ::prost::alloc::vec::Vec<BatchOrder>,
+    pub entries: ::prost::alloc::vec::Vec<LedgerEntry>,
 }
-/// What an order adds to its user's earnings.
+/// What an order adds to its user's earnings, once.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct BatchOrder {
-    /// The order.
+pub struct LedgerEntry {
+    /// Its number.
     #[prost(int64, tag = "1")]
+    pub id: i64,
+    /// The order.
+    #[prost(int64, tag = "2")]
     pub order_id: i64,
     /// Whose earnings change.
-    #[prost(int64, tag = "2")]
+    #[prost(int64, tag = "3")]
     pub user_id: i64,
-    /// By how much: negative where something that was counted was paid back.
-    #[prost(message, optional, tag = "3")]
+    /// By how much: negative for what was refunded.
+    #[prost(message, optional, tag = "4")]
     pub amount: ::core::option::Option<super::super::v1::Money>,
 }
 /// Which batch is done.
@@ -264,7 +261,10 @@ pub mod order_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Orders, and the batches by which they are counted.
+    /// Orders, and the ledger by which they are counted.
+    ///
+    /// The ledger has an entry for each payment of an order and, with a minus, for each refund. Entries never change, and
+    /// are counted in batches: each entry belongs to one batch, for ever.
     ///
     /// Every call may be repeated: it finds what its first try did.
     #[derive(Debug, Clone)]
@@ -490,7 +490,7 @@ pub mod order_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Gives a batch of orders that are not counted yet: one that is open already, else a new one, else none.
+        /// Gives a batch of entries that are not counted yet: one that is open already, else a new one, else none.
         pub async fn open_batch(
             &mut self,
             request: impl tonic::IntoRequest<super::OpenBatchRequest>,
@@ -517,7 +517,7 @@ pub mod order_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Reads the orders of a batch in pages, by ascending id.
+        /// Reads the entries of a batch in pages, by ascending id.
         pub async fn list_batch(
             &mut self,
             request: impl tonic::IntoRequest<super::ListBatchRequest>,
@@ -628,7 +628,7 @@ pub mod order_service_server {
             tonic::Response<super::RefundOrderResponse>,
             tonic::Status,
         >;
-        /// Gives a batch of orders that are not counted yet: one that is open already, else a new one, else none.
+        /// Gives a batch of entries that are not counted yet: one that is open already, else a new one, else none.
         async fn open_batch(
             &self,
             request: tonic::Request<super::OpenBatchRequest>,
@@ -636,7 +636,7 @@ pub mod order_service_server {
             tonic::Response<super::OpenBatchResponse>,
             tonic::Status,
         >;
-        /// Reads the orders of a batch in pages, by ascending id.
+        /// Reads the entries of a batch in pages, by ascending id.
         async fn list_batch(
             &self,
             request: tonic::Request<super::ListBatchRequest>,
@@ -653,7 +653,10 @@ pub mod order_service_server {
             tonic::Status,
         >;
     }
-    /// Orders, and the batches by which they are counted.
+    /// Orders, and the ledger by which they are counted.
+    ///
+    /// The ledger has an entry for each payment of an order and, with a minus, for each refund. Entries never change, and
+    /// are counted in batches: each entry belongs to one batch, for ever.
     ///
     /// Every call may be repeated: it finds what its first try did.
     #[derive(Debug)]
