@@ -29,6 +29,8 @@ pub mod operator;
 pub mod producer;
 #[cfg(feature = "crd")]
 pub mod resolve;
+#[cfg(feature = "rpc")]
+pub mod rpc;
 pub mod scaling;
 pub mod schedule;
 pub mod scheduler;
