@@ -10,10 +10,12 @@ use clap::Parser;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::broker::{ArchiveLimits, Endpoint};
+use crate::cli::args::config::refused;
 use crate::cli::args::duration::parse_positive_duration;
 use crate::cli::args::redis::secret;
-use crate::cli::args::{Listen, LogArgs, RedisArgs, parse_duration, parse_switch};
+use crate::cli::args::{FileNotes, Given, Listen, LogArgs, PathArg, RedisArgs, parse_duration, parse_switch};
 use crate::cli::exit::Failure;
+use crate::config::{Idle, WorkerFile, read_text, read_worker};
 use crate::handlers::exec::{ExecConfig, ExecConfigError, ExecHandler, ExecPrograms};
 use crate::handlers::http::{HttpConfig, HttpConfigError, HttpHandler, HttpHosts, HttpTargets};
 use crate::task::QueueWeights;
@@ -27,6 +29,19 @@ use crate::task::QueueWeights;
 #[derive(Parser, Debug)]
 #[command(name = "cronmill-worker", version)]
 pub(super) struct WorkerArgs {
+    /// A service's file as go-zero has it, such as etc/mq.yaml: Redis, Concurrency, Queues, StrictPriority, Log, Prometheus.
+    ///
+    /// A flag wins over its variable, a variable over this file, and this file over defaults. A key that nobody knows is an
+    /// error; one that does nothing here is named in a warning.
+    #[arg(
+        short = 'f',
+        long,
+        env = "CRONMILL_CONFIG",
+        value_name = "FILE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    config: PathArg,
     #[command(flatten)]
     redis: RedisArgs,
     /// The queues to serve and their weights, as in critical=6,default=3; a name alone has weight 1.
@@ -108,15 +123,8 @@ pub(super) struct WorkerArgs {
     log: LogArgs,
 }
 
-/// A path, or none when empty.
-#[derive(Clone, Debug)]
-struct PathArg(Option<PathBuf>);
-
-impl From<&str> for PathArg {
-    fn from(text: &str) -> Self {
-        Self(if text.is_empty() { None } else { Some(text.into()) })
-    }
-}
+/// Why a block of an RPC client does nothing.
+const NO_CLIENTS: &str = "no handler calls it";
 
 /// Names of environment variables.
 #[derive(Clone, Debug)]
@@ -155,24 +163,57 @@ pub(super) struct Config {
     pub(super) exec: Option<ExecHandler>,
 }
 
+/// What a worker goes by: how to log, which is wanted before the rest, what to say of its file, and all else.
+pub(super) struct Checked {
+    pub(super) log: LogArgs,
+    pub(super) notes: Option<FileNotes>,
+    pub(super) config: Config,
+}
+
 impl WorkerArgs {
-    /// What was typed, checked; and how to log, which is wanted before the rest.
-    pub(super) fn check(self) -> Result<(LogArgs, Config), Failure> {
+    /// What was typed and what stands in the file, checked.
+    pub(super) fn check(self, given: Given<'_>) -> Result<Checked, Failure> {
+        let file = self.config.0.as_deref().map(worker_file).transpose()?;
+        let notes = self.config.0.zip(file.as_ref()).map(|(path, file)| notes(path, file));
+        let service = file.as_ref().map(|file| file.service.clone());
+        let log = match &service {
+            Some(service) => self.log.or(given, service),
+            None => self.log,
+        };
+        let (redis, queues, concurrency, strict) = match file {
+            Some(file) => (file.redis, file.queues, file.concurrency, file.strict),
+            None => (None, None, None, None),
+        };
         let config = Config {
-            endpoint: self.redis.endpoint()?,
+            endpoint: self.redis.endpoint_or(given, redis)?,
             http: http_handler(&self.http_targets, self.http_hosts, self.http_ca.0.as_deref())?,
             exec: exec_handler(&self.exec, &self.exec_env)?,
-            queues: self.queues,
-            strict: self.strict,
-            concurrency: self.concurrency.into(),
+            queues: given.or("queues", self.queues, queues),
+            strict: given.or("strict", self.strict, strict),
+            concurrency: given.or("concurrency", self.concurrency, concurrency).into(),
             lease: self.lease,
             archive: ArchiveLimits { tasks_max: self.archive_max_tasks, age_max: self.archive_max_age },
             shutdown_timeout: self.shutdown_timeout,
-            listen: self.listen.0,
+            listen: given.listen(self.listen, service.as_ref()).0,
             database: self.database.0,
         };
-        Ok((self.log, config))
+        Ok(Checked { log, notes, config })
     }
+}
+
+fn worker_file(path: &Path) -> Result<WorkerFile, Failure> {
+    let (text, _) = read_text(path).map_err(refused)?;
+    read_worker(path, &text).map_err(refused)
+}
+
+/// What is to be said of a worker's file.
+fn notes(path: PathBuf, file: &WorkerFile) -> FileNotes {
+    let clients =
+        file.rpc.iter().map(|client| Idle { key: client.key.clone(), line: client.line, why: NO_CLIENTS });
+    let mut idle: Vec<_> = file.idle.iter().cloned().chain(clients).collect();
+    idle.sort_by_key(|idle| idle.line);
+    let name = file.service.told_name().map(str::to_owned);
+    FileNotes { path, name, idle: idle.iter().map(ToString::to_string).collect() }
 }
 
 fn http_handler(
@@ -225,13 +266,19 @@ impl fmt::Debug for Config {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
     use super::*;
 
-    fn read(flags: &[&str]) -> Result<WorkerArgs, String> {
+    fn read(flags: &[&str]) -> Result<(WorkerArgs, ArgMatches), String> {
         let flags = std::iter::once("cronmill-worker").chain(flags.iter().copied());
-        WorkerArgs::try_parse_from(flags).map_err(|error| error.to_string())
+        let matches = WorkerArgs::command().try_get_matches_from(flags).map_err(|error| error.to_string())?;
+        Ok((WorkerArgs::from_arg_matches(&matches).unwrap(), matches))
+    }
+
+    fn checked(flags: &[&str]) -> Result<Config, Failure> {
+        let (args, matches) = read(flags).unwrap();
+        args.check(Given::of(&matches)).map(|checked| checked.config)
     }
 
     #[test]
@@ -251,9 +298,9 @@ mod tests {
 
     #[test]
     fn a_password_in_a_broken_url_is_not_told() {
-        let args = read(&["--redis-url", "http://ann:s3cret@host"]).unwrap();
-        assert!(!format!("{args:?}").contains("s3cret"));
-        let failure = format!("{:?}", args.check().unwrap_err());
+        let flags = ["--redis-url", "http://ann:s3cret@host"];
+        assert!(!format!("{:?}", read(&flags).unwrap().0).contains("s3cret"));
+        let failure = format!("{:?}", checked(&flags).unwrap_err());
         assert!(failure.contains("--redis-url") && failure.contains("redis://"), "{failure}");
         assert!(!failure.contains("s3cret"), "{failure}");
     }
@@ -271,7 +318,7 @@ mod tests {
             "--listen=127.0.0.1:9090",
             "--database=shop.db",
         ];
-        let (_, config) = read(&flags).unwrap().check().unwrap();
+        let config = checked(&flags).unwrap();
         assert_eq!(config.queues.to_string(), "critical=6,default=3");
         assert!(config.strict);
         assert_eq!(config.concurrency, 5);
