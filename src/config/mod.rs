@@ -10,11 +10,12 @@
 mod entries;
 mod error;
 mod findings;
-mod redis;
 mod rpc;
 mod scheduler;
 mod section;
+mod server;
 mod service;
+mod tests;
 mod worker;
 
 pub use error::{ConfigError, ConfigFault};
