@@ -11,7 +11,7 @@ use crate::truth;
 on_both_databases!(entries_written_while_several_count_are_counted_once);
 
 /// Counts until nothing is left, as a handler does; the number of entries that were credited by these very calls.
-pub async fn settle(clients: &Clients, run: &str, max: i32) -> i64 {
+pub(crate) async fn settle(clients: &Clients, run: &str, max: i32) -> i64 {
     let mut clients = clients.clone();
     let mut counted = 0;
     loop {

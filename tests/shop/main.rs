@@ -26,5 +26,5 @@ mod input;
 mod kills;
 mod outages;
 mod serving;
-pub mod stage;
-pub mod truth;
+mod stage;
+mod truth;

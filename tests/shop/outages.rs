@@ -107,9 +107,7 @@ async fn a_read_only_database_is_read_and_said() {
     assert!(refused.message().contains("the database is read-only"), "{refused}");
     let read = clients.orders.clone().get_order(GetOrderRequest { order_id: order.id }).await.unwrap();
     assert_eq!(read.into_inner().order, Some(order.clone()));
-    shop.database.judge(
-        "SET default_transaction_read_only = off; ALTER DATABASE shop RESET default_transaction_read_only",
-    );
+    shop.database.judge("BEGIN READ WRITE; ALTER DATABASE shop RESET default_transaction_read_only; COMMIT");
     shop.service.kill9();
     shop.start_again().await;
     assert!(shop.clients().pay(&order).await.unwrap().paid);
@@ -165,7 +163,7 @@ async fn a_service_killed_while_it_makes_its_tables_makes_them_next_time() {
     let flags: Vec<String> =
         database.flags().into_iter().chain(["--redis-url".to_owned(), redis.url()]).collect();
     let mut service = serve("127.0.0.1:0", &flags);
-    let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%CREATE TABLE outbox%'";
+    let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%CREATE TABLE users%'";
     until(LIMIT, "it is in the middle", async || database.count(waits) > 0).await;
     service.kill9();
     drop(session);
@@ -200,8 +198,8 @@ async fn tls_is_served_to_who_trusts_its_authority(sort: Sort) {
     let others = Certificates::shared();
     assert!(channel(Some(&*others)).await.is_err(), "another authority");
     assert!(channel(None).await.is_err(), "the public ones");
-    let plain = Clients::of(shop.channel()).order("", 1, 60).await.unwrap_err();
-    assert!(matches!(plain.code(), Code::Unavailable | Code::Unknown | Code::Internal), "{plain}");
+    assert!(Clients::of(shop.channel()).order("", 1, 60).await.is_err(), "without TLS");
+    assert_eq!(shop.database.count("SELECT COUNT(*) FROM orders"), 1);
     // A key that is not the certificate's is seen at the start.
     let other = others.key.display().to_string();
     for (key, text) in

@@ -19,24 +19,24 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::{Postgres, Process, RedisServer, eventually, until};
 
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Which database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sort {
+pub(crate) enum Sort {
     Sqlite,
     Postgres,
 }
 
 /// A database of one test.
-pub enum Database {
+pub(crate) enum Database {
     Sqlite { _folder: TempDir, file: PathBuf },
     Postgres(Postgres),
 }
 
 impl Database {
     /// An empty one.
-    pub fn empty(sort: Sort) -> Self {
+    pub(crate) fn empty(sort: Sort) -> Self {
         match sort {
             Sort::Sqlite => {
                 let folder = tempfile::tempdir().unwrap();
@@ -48,7 +48,7 @@ impl Database {
     }
 
     /// What a command takes to use it.
-    pub fn flags(&self) -> [String; 2] {
+    pub(crate) fn flags(&self) -> [String; 2] {
         match self {
             Self::Sqlite { file, .. } => ["--database".to_owned(), file.display().to_string()],
             Self::Postgres(server) => ["--database-url".to_owned(), server.url()],
@@ -56,7 +56,7 @@ impl Database {
     }
 
     /// What the database's own shell answers; columns are joined by `|`.
-    pub fn judge(&self, sql: &str) -> Vec<String> {
+    pub(crate) fn judge(&self, sql: &str) -> Vec<String> {
         match self {
             Self::Sqlite { file, .. } => {
                 let mut command = Command::new("sqlite3");
@@ -69,12 +69,12 @@ impl Database {
     }
 
     /// The one number that a statement answers.
-    pub fn count(&self, sql: &str) -> i64 {
+    pub(crate) fn count(&self, sql: &str) -> i64 {
         self.judge(sql).concat().parse().unwrap()
     }
 
     /// The server, for what only PostgreSQL can do.
-    pub fn postgres(&mut self) -> &mut Postgres {
+    pub(crate) fn postgres(&mut self) -> &mut Postgres {
         match self {
             Self::Postgres(server) => server,
             Self::Sqlite { .. } => panic!("a test of PostgreSQL only"),
@@ -82,7 +82,7 @@ impl Database {
     }
 
     /// Fills it by the program.
-    pub fn generate(&self, orders: u64, users: u64) {
+    pub(crate) fn generate(&self, orders: u64, users: u64) {
         let numbers = ["--orders", &orders.to_string(), "--users", &users.to_string(), "--seed", "7"]
             .map(str::to_owned);
         let output = cronmill().args(["shop", "generate"]).args(self.flags()).args(numbers).output().unwrap();
@@ -92,32 +92,32 @@ impl Database {
 }
 
 /// The program, without what this machine's environment says.
-pub fn cronmill() -> Command {
+pub(crate) fn cronmill() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cronmill"));
     command.env_clear();
     command
 }
 
 /// A running shop.
-pub struct Shop {
-    pub database: Database,
-    pub redis: RedisServer,
-    pub service: Process,
+pub(crate) struct Shop {
+    pub(crate) database: Database,
+    pub(crate) redis: RedisServer,
+    pub(crate) service: Process,
     /// `127.0.0.1:PORT`, the same after a restart.
-    pub address: String,
+    pub(crate) address: String,
     flags: Vec<String>,
 }
 
 impl Shop {
     /// A shop with ten users and a hundred resources, and without orders.
-    pub async fn start(sort: Sort) -> Self {
+    pub(crate) async fn start(sort: Sort) -> Self {
         let database = Database::empty(sort);
         database.generate(0, 10);
         Self::on(database, &[]).await
     }
 
     /// A shop on this database, and with more flags, which may name another way to it.
-    pub async fn on(database: Database, flags: &[&str]) -> Self {
+    pub(crate) async fn on(database: Database, flags: &[&str]) -> Self {
         let redis = RedisServer::options().durable().start();
         let names_one = flags.contains(&"--database-url");
         let mut all: Vec<String> = if names_one { Vec::new() } else { database.flags().to_vec() };
@@ -131,13 +131,13 @@ impl Shop {
     }
 
     /// Starts the program again where it was.
-    pub async fn start_again(&mut self) {
+    pub(crate) async fn start_again(&mut self) {
         self.service = serve(&self.address, &self.flags);
         self.ready().await;
     }
 
     /// Waits until it says that it serves.
-    pub async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         if self.flags.iter().any(|flag| flag == "--tls-cert") {
             return;
         }
@@ -146,7 +146,7 @@ impl Shop {
     }
 
     /// What it says of its health.
-    pub async fn health(&self) -> Option<ServingStatus> {
+    pub(crate) async fn health(&self) -> Option<ServingStatus> {
         let answer = HealthClient::new(self.channel()).check(HealthCheckRequest::default()).await.ok()?;
         match answer.into_inner().status {
             1 => Some(ServingStatus::Serving),
@@ -156,17 +156,17 @@ impl Shop {
     }
 
     /// A way to it.
-    pub fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> Channel {
         Channel::from_shared(format!("http://{}", self.address)).unwrap().connect_lazy()
     }
 
     /// Clients of its services.
-    pub fn clients(&self) -> Clients {
+    pub(crate) fn clients(&self) -> Clients {
         Clients::of(self.channel())
     }
 
     /// Ids of the tasks that close orders, as Redis has them.
-    pub fn tasks(&self) -> Vec<String> {
+    pub(crate) fn tasks(&self) -> Vec<String> {
         let mut tasks = self.redis.cli_lines(["ZRANGE", "asynq:{default}:scheduled", "0", "-1"]);
         tasks.extend(self.redis.cli_lines(["LRANGE", "asynq:{default}:pending", "0", "-1"]));
         tasks.sort();
@@ -175,13 +175,13 @@ impl Shop {
 }
 
 /// Starts the program.
-pub fn serve(address: &str, flags: &[String]) -> Process {
+pub(crate) fn serve(address: &str, flags: &[String]) -> Process {
     let mut command = cronmill();
     Process::start("cronmill shop", command.args(["shop", "serve", "--listen", address]).args(flags))
 }
 
 /// The address that a service says it serves at.
-pub async fn announced(service: &Process) -> String {
+pub(crate) async fn announced(service: &Process) -> String {
     eventually(LIMIT, "the shop says where it serves", async || {
         let text = service
             .stderr()
@@ -194,14 +194,14 @@ pub async fn announced(service: &Process) -> String {
 
 /// Clients of the three services.
 #[derive(Clone)]
-pub struct Clients {
-    pub orders: OrderServiceClient<Channel>,
-    pub resources: ResourcesServiceClient<Channel>,
-    pub trade: TradeServiceClient<Channel>,
+pub(crate) struct Clients {
+    pub(crate) orders: OrderServiceClient<Channel>,
+    pub(crate) resources: ResourcesServiceClient<Channel>,
+    pub(crate) trade: TradeServiceClient<Channel>,
 }
 
 impl Clients {
-    pub fn of(channel: Channel) -> Self {
+    pub(crate) fn of(channel: Channel) -> Self {
         Self {
             orders: OrderServiceClient::new(channel.clone()),
             resources: ResourcesServiceClient::new(channel.clone()),
@@ -210,7 +210,12 @@ impl Clients {
     }
 
     /// Orders one of a resource.
-    pub async fn order(&self, request_id: &str, user_id: i64, pay_within_s: i64) -> Result<Order, Status> {
+    pub(crate) async fn order(
+        &self,
+        request_id: &str,
+        user_id: i64,
+        pay_within_s: i64,
+    ) -> Result<Order, Status> {
         let request = CreateOrderRequest {
             request_id: request_id.to_owned(),
             user_id,
@@ -222,7 +227,7 @@ impl Clients {
     }
 
     /// Pays an order as it is.
-    pub async fn pay(&self, order: &Order) -> Result<PayOrderResponse, Status> {
+    pub(crate) async fn pay(&self, order: &Order) -> Result<PayOrderResponse, Status> {
         let request = PayOrderRequest {
             payment_id: format!("payment of {}", order.id),
             order_id: order.id,
@@ -232,6 +237,6 @@ impl Clients {
     }
 }
 
-pub fn money(minor: i64, currency: &str) -> Option<Money> {
+pub(crate) fn money(minor: i64, currency: &str) -> Option<Money> {
     Some(Money { minor, currency: currency.to_owned() })
 }

@@ -52,7 +52,7 @@ const RULES: &[(&str, &str)] = &[
 ];
 
 /// Fails with every rule that the tables break.
-pub fn assert_holds(database: &Database) {
+pub(crate) fn assert_holds(database: &Database) {
     let broken: Vec<_> = RULES
         .iter()
         .map(|(rule, sql)| (rule, database.judge(sql)))
@@ -62,7 +62,7 @@ pub fn assert_holds(database: &Database) {
 }
 
 /// Users whose earnings are not the sum of their orders: none once all is counted.
-pub fn uncounted(database: &Database) -> Vec<String> {
+pub(crate) fn uncounted(database: &Database) -> Vec<String> {
     database.judge(
         "SELECT COALESCE(e.user_id, s.user_id), e.amount_minor, s.sum FROM earnings e FULL JOIN
              (SELECT user_id, currency, SUM(amount_minor) AS sum FROM orders WHERE status IN ('paid', 'completed')

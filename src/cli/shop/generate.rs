@@ -19,7 +19,7 @@ use crate::shop::{Generated, Size, generate, seed_of};
 ///
 /// Exit codes: 0 filled, 2 the database is not empty or a flag is wrong, 3 failure.
 #[derive(Args, Clone, Debug)]
-pub(super) struct GenerateArgs {
+pub(in crate::cli) struct GenerateArgs {
     #[command(flatten)]
     database: DatabaseArgs,
     /// How many orders.
@@ -38,7 +38,7 @@ pub(super) struct GenerateArgs {
 
 impl GenerateArgs {
     /// Fills the database and says with which seed on stderr.
-    pub(super) async fn run(self) -> Result<(), Failure> {
+    pub(in crate::cli) async fn run(self) -> Result<(), Failure> {
         let started = Instant::now();
         let store = self.database.store()?;
         let seed = self.seed.unwrap_or_else(|| seed_of(Timestamp::now()));

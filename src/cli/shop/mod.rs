@@ -6,16 +6,14 @@ mod serve;
 
 use clap::Subcommand;
 
-use self::generate::GenerateArgs;
-use self::serve::ServeArgs;
 use super::exit::Failure;
 use crate::shop::StoreError;
 
 /// Serve the shop (orders, resources, payments), or fill its database.
 #[derive(Debug, Subcommand)]
-pub enum ShopCommand {
-    Serve(ServeArgs),
-    Generate(GenerateArgs),
+pub(super) enum ShopCommand {
+    Serve(serve::ServeArgs),
+    Generate(generate::GenerateArgs),
 }
 
 impl ShopCommand {
@@ -24,7 +22,7 @@ impl ShopCommand {
     /// # Errors
     ///
     /// [`Failure::Usage`] for what the same command will meet again, [`Failure::Failed`] otherwise.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         match self {
             Self::Serve(args) => args.run(),
             Self::Generate(args) => super::program::once(args.run()),

@@ -31,7 +31,7 @@ use crate::telemetry::{self, Health, Metrics, Readiness};
 ///
 /// Exit codes: 0 drained, 2 wrong flag, URL, password, certificate, Redis or tables, 3 failure.
 #[derive(Args, Clone, Debug)]
-pub(super) struct ServeArgs {
+pub(in crate::cli) struct ServeArgs {
     #[command(flatten)]
     database: DatabaseArgs,
     /// Where to serve gRPC.
@@ -63,7 +63,7 @@ pub(super) struct ServeArgs {
 
 impl ServeArgs {
     /// Runs until it is told to end.
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(in crate::cli) fn run(self) -> Result<(), Failure> {
         let queue = QueueName::new(&self.queue);
         queue.map_err(|error| Failure::usage(error).context("--queue or CRONMILL_SHOP_QUEUE"))?;
         let endpoint = self.redis.endpoint()?;
