@@ -15,8 +15,12 @@ pub mod broker;
 pub mod causes;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "config")]
+pub mod config;
 #[cfg(feature = "crd")]
 pub mod crd;
+#[cfg(feature = "document")]
+pub mod document;
 pub mod fleet;
 #[cfg(feature = "handlers")]
 pub mod handlers;
@@ -24,8 +28,11 @@ pub mod inspector;
 pub mod keeper;
 #[cfg(feature = "local")]
 pub mod local;
+pub mod nearest;
 #[cfg(feature = "operator")]
 pub mod operator;
+#[cfg(feature = "config")]
+pub mod periodic;
 pub mod producer;
 #[cfg(feature = "crd")]
 pub mod resolve;

@@ -78,6 +78,16 @@ pub fn signals() -> io::Result<Signals> {
     Ok(Signals { drain, hurry, leave, _listening: AbortOnDropHandle::new(listening) })
 }
 
+/// SIGHUP, by which a program is asked to read its file again; from here on it does not end the process. Needs a
+/// Tokio runtime.
+///
+/// # Errors
+///
+/// What the system says when a handler cannot be installed.
+pub fn hangups() -> io::Result<tokio::signal::unix::Signal> {
+    signal(SignalKind::hangup())
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;

@@ -36,6 +36,11 @@ pub(super) fn mirror_draft(scheduler: &str) -> String {
     format!("cronmill:schedulers:{{{scheduler}}}:draft")
 }
 
+/// Which file of schedules is in force under a name.
+pub(super) fn file_mark(scheduler: &str) -> String {
+    format!("cronmill:schedulers:{{{scheduler}}}:file")
+}
+
 /// The key of what asynq's tools show as the history of a periodic entry.
 pub(super) fn scheduler_history(entry: &str) -> String {
     format!("asynq:scheduler_history:{entry}")

@@ -14,14 +14,13 @@ mod cron;
 #[cfg(feature = "local")]
 pub mod dev;
 pub mod exit;
-#[cfg(any(feature = "local", feature = "operator"))]
 mod host;
 #[cfg(feature = "operator")]
 pub mod operator;
 mod output;
 mod program;
 mod queue;
-#[cfg(any(feature = "local", feature = "handlers"))]
+pub mod scheduler;
 mod scrape;
 mod server;
 #[cfg(feature = "shop")]

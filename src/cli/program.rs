@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use super::args::Given;
 #[cfg(feature = "local")]
 use super::check::CheckArgs;
 use super::completion::CompletionArgs;
@@ -15,6 +16,7 @@ use super::exit::{Failure, exit_code};
 #[cfg(feature = "operator")]
 use super::operator::OperatorArgs;
 use super::queue::QueueCommand;
+use super::scheduler::SchedulerArgs;
 use super::server::ServerCommand;
 #[cfg(feature = "shop")]
 use super::shop::ShopCommand;
@@ -43,6 +45,7 @@ enum Command {
     Check(CheckArgs),
     #[cfg(feature = "operator")]
     Operator(OperatorArgs),
+    Scheduler(SchedulerArgs),
     #[command(subcommand)]
     Cron(CronCommand),
     #[command(subcommand)]
@@ -72,8 +75,9 @@ enum Command {
 /// Runs the program: flags and environment in, exit code out.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Program::try_parse() {
-        Ok(program) => exit_code(program.command.run()),
+    let parsed = Program::command().try_get_matches();
+    match parsed.and_then(|matches| Ok((Program::from_arg_matches(&matches)?, matches))) {
+        Ok((program, matches)) => exit_code(program.command.run(&matches)),
         Err(error) => {
             // Where stdout or stderr is closed there is nobody to tell.
             let _ = error.print();
@@ -83,7 +87,9 @@ pub fn main() -> ExitCode {
 }
 
 impl Command {
-    fn run(self) -> Result<(), Failure> {
+    fn run(self, matches: &ArgMatches) -> Result<(), Failure> {
+        // Those of the command.
+        let given = Given::of(matches.subcommand().map_or(matches, |(_, matches)| matches));
         match self {
             #[cfg(feature = "local")]
             Self::Dev(args) => args.run(),
@@ -91,6 +97,7 @@ impl Command {
             Self::Check(args) => args.run(),
             #[cfg(feature = "operator")]
             Self::Operator(args) => args.run(),
+            Self::Scheduler(args) => args.run(given),
             Self::Cron(command) => once(command.run()),
             Self::Task(command) => once(command.run()),
             Self::Queue(command) => once(command.run()),

@@ -19,8 +19,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(200);
 /// Longest such pause.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Variables that are ours and mean nothing for our workers, or something wrong: they would all listen at the
-/// same address.
-const OURS_ALONE: [&str; 2] = ["CRONMILL_LISTEN", "CRONMILL_REDIS_CA"];
+/// same address, as a file may say too.
+const OURS_ALONE: [&str; 3] = ["CRONMILL_CONFIG", "CRONMILL_LISTEN", "CRONMILL_REDIS_CA"];
 
 /// Worker processes, and those of them that are on their way out.
 #[derive(Debug)]

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::flaw::{Flaw, FlawKind};
-use super::nearest::nearest;
 use super::task_queue::ServedQueue;
 use crate::crd::{self, CatchUpPolicy, ConcurrencyPolicy, CronTaskSpec};
+use crate::nearest::nearest;
 use crate::schedule::{
     CatchUp, Concurrency, ENTRY_FORMAT, Entry, Gap, Overlap, Revision, Template, Timing, TimingError,
     TimingSource,

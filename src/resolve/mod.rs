@@ -8,12 +8,10 @@
 
 mod cron_task;
 mod flaw;
-mod nearest;
 mod task_queue;
 
 pub use cron_task::{Identity, QueueView, check_timing, entry, find_queue, timing_source};
 pub use flaw::{Flaw, FlawKind};
-pub use nearest::{distance, nearest};
 pub use task_queue::{FleetPlan, QueuePlan, ServedQueue};
 
 #[cfg(test)]

@@ -29,6 +29,24 @@ pub(super) fn parse_period(text: &str, at: usize) -> Result<i64, Fault> {
     Ok((nanos / NANOS_PER_S) as i64)
 }
 
+/// A text that is no length of time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("read a length of time: {problem}; allowed: {allowed}")]
+pub struct PeriodError {
+    /// What is wrong.
+    pub problem: String,
+    /// What is allowed instead.
+    pub allowed: &'static str,
+}
+
+/// Reads a length of time as in `@every`, in whole seconds; fractions of a second are cut off, as asynq does.
+///
+/// # Errors
+/// [`PeriodError`] for less than a second, more than 292 years, and what is no length of time.
+pub fn period_s(text: &str) -> Result<i64, PeriodError> {
+    parse_period(text, 0).map_err(|fault| PeriodError { problem: fault.problem, allowed: ALLOWED })
+}
+
 /// Adds up parts such as `1h`, `30m`, `.5s`, in nanoseconds.
 fn sum(text: &str, at: usize) -> Result<u64, Fault> {
     let mut total: u64 = 0;

@@ -28,6 +28,7 @@ mod timing;
 mod zone;
 
 pub use decide::{Decision, NO_CATCH_UP_GRACE_S, PassedTicks, TICKS_PER_DECISION_MAX, decide};
+pub use duration::{PeriodError, period_s};
 pub use entry::{CatchUp, Concurrency, Entry, EntryError, Template, local_uid};
 pub use entry::{ENTRY_FORMAT, HEADER_NOMINAL_TIME, HEADER_SCHEDULE};
 pub use error::{Field, SpecError, TimingError};

@@ -2,7 +2,10 @@
 
 use clap::{Args, ValueEnum};
 
+use super::Given;
+use super::config::log_format;
 use crate::cli::exit::Failure;
+use crate::config::Service;
 use crate::telemetry::{LogFormat, init_tracing};
 
 /// Flags for the logs on stderr.
@@ -24,7 +27,24 @@ enum FormatArg {
     Json,
 }
 
+impl From<LogFormat> for FormatArg {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
 impl LogArgs {
+    /// With what a file says of logs where neither flag nor variable was given.
+    #[must_use]
+    pub fn or(mut self, given: Given<'_>, service: &Service) -> Self {
+        self.log = given.or("log", self.log, service.log_level.map(str::to_owned));
+        self.log_format = given.or("log_format", self.log_format, log_format(service).map(FormatArg::from));
+        self
+    }
+
     /// Starts logging as asked.
     ///
     /// # Errors

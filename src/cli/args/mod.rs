@@ -1,7 +1,8 @@
 //! Groups of flags that several commands share, and the types of their values.
 //!
-//! Flags of programs that run on can be given by environment variables as well; the flag wins.
+//! Flags of programs that run on can be given by environment variables as well; the flag wins. Both win over a file.
 
+pub mod config;
 pub mod connection;
 pub mod duration;
 pub mod listen;
@@ -12,6 +13,7 @@ pub mod output;
 pub mod redis;
 pub mod switch;
 
+pub use config::{FileNotes, Given, PathArg};
 pub use connection::ConnectionArgs;
 pub use duration::parse_duration;
 pub use listen::Listen;

@@ -7,6 +7,7 @@ use anyhow::Error;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::Given;
 use crate::broker::Endpoint;
 use crate::cli::exit::Failure;
 
@@ -42,6 +43,18 @@ impl RedisArgs {
     pub fn endpoint(&self) -> Result<Endpoint, Failure> {
         endpoint(&self.redis_url, self.redis_ca.as_deref(), "--redis-url or CRONMILL_REDIS_URL")
     }
+
+    /// The endpoint that the URL names, or else a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`endpoint`](Self::endpoint).
+    pub fn endpoint_or(&self, given: Given<'_>, in_file: Option<Endpoint>) -> Result<Endpoint, Failure> {
+        match in_file {
+            Some(endpoint) if !given.has("redis_url") => trusting(endpoint, self.redis_ca.as_deref()),
+            _ => self.endpoint(),
+        }
+    }
 }
 
 /// The endpoint that a URL names, with the authorities to trust for it; `source` says where the URL stood.
@@ -52,6 +65,11 @@ pub(in crate::cli) fn endpoint(
 ) -> Result<Endpoint, Failure> {
     let url = url.expose_secret().trim();
     let endpoint = url.parse::<Endpoint>().map_err(|error| Failure::usage(error).context(source))?;
+    trusting(endpoint, authority)
+}
+
+/// The endpoint with the authorities to trust for it.
+fn trusting(endpoint: Endpoint, authority: Option<&Path>) -> Result<Endpoint, Failure> {
     let Some(file) = authority else { return Ok(endpoint) };
     // Ignoring it would leave somebody who asked for TLS without.
     if !endpoint.is_tls() {

@@ -3,20 +3,24 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::broker::{ArchiveLimits, Endpoint};
+use crate::cli::args::config::refused;
 use crate::cli::args::duration::parse_positive_duration;
 use crate::cli::args::redis::secret;
-use crate::cli::args::{Listen, LogArgs, RedisArgs, parse_duration, parse_switch};
+use crate::cli::args::{FileNotes, Given, Listen, LogArgs, PathArg, RedisArgs, parse_duration, parse_switch};
 use crate::cli::exit::Failure;
+use crate::config::{Idle, WorkerFile, read_text, read_worker};
+use crate::handlers::exec::{ExecConfig, ExecConfigError, ExecHandler, ExecPrograms};
 use crate::handlers::http::{HttpConfig, HttpConfigError, HttpHandler, HttpHosts, HttpTargets};
 use crate::task::QueueWeights;
 
-/// Runs the bundled task handlers: hello, http, update-user-earn.
+/// Runs the bundled task handlers: exec, hello, http, update-user-earn.
 ///
 /// SIGTERM or SIGINT drains: nothing new is taken, what runs gets the shutdown timeout, the rest goes back to
 /// the front of its queue without an attempt spent. A second signal ends that time now, a third leaves at once.
@@ -25,6 +29,19 @@ use crate::task::QueueWeights;
 #[derive(Parser, Debug)]
 #[command(name = "cronmill-worker", version)]
 pub(super) struct WorkerArgs {
+    /// A service's file as go-zero has it, such as etc/mq.yaml: Redis, Concurrency, Queues, StrictPriority, Log, Prometheus.
+    ///
+    /// A flag wins over its variable, a variable over this file, and this file over defaults. A key that nobody knows is an
+    /// error; one that does nothing here is named in a warning.
+    #[arg(
+        short = 'f',
+        long,
+        env = "CRONMILL_CONFIG",
+        value_name = "FILE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    config: PathArg,
     #[command(flatten)]
     redis: RedisArgs,
     /// The queues to serve and their weights, as in critical=6,default=3; a name alone has weight 1.
@@ -91,17 +108,43 @@ pub(super) struct WorkerArgs {
         hide_default_value = true
     )]
     http_ca: PathArg,
+    /// Programs that tasks of the type exec:NAME start, as in backup=/opt/backup --full; may be given several times,
+    /// in the environment one on each line; none when absent.
+    ///
+    /// No shell reads them. Arguments with blanks or special characters are written as in
+    /// backup=["/opt/backup","--to","a b"].
+    #[arg(long = "exec", env = "CRONMILL_EXEC", value_name = "NAME=PROGRAM ARG…")]
+    #[arg(hide_env_values = true, value_parser = secret)]
+    exec: Vec<SecretString>,
+    /// Variables of the worker's environment that those programs get besides PATH, as in TZ,DATABASE_URL.
+    #[arg(long = "exec-env", env = "CRONMILL_EXEC_ENV", value_name = "NAME,…")]
+    exec_env: Vec<Variables>,
     #[command(flatten)]
     log: LogArgs,
 }
 
-/// A path, or none when empty.
-#[derive(Clone, Debug)]
-struct PathArg(Option<PathBuf>);
+/// Why a block of an RPC client does nothing.
+const NO_CLIENTS: &str = "no handler calls it";
 
-impl From<&str> for PathArg {
-    fn from(text: &str) -> Self {
-        Self(if text.is_empty() { None } else { Some(text.into()) })
+/// Names of environment variables.
+#[derive(Clone, Debug)]
+struct Variables(Vec<String>);
+
+impl FromStr for Variables {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let checked = names.map(|name| match name {
+            name if name.contains(['=', '\0']) => {
+                Err(format!("{name:?} is no name of a variable (allowed: NAME,…)"))
+            }
+            name if name.starts_with("CRONMILL_") => Err(format!(
+                "{name} is for the worker alone: programs get variables with such names from their task"
+            )),
+            name => Ok(name.to_owned()),
+        });
+        checked.collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -117,25 +160,60 @@ pub(super) struct Config {
     pub(super) listen: Option<SocketAddr>,
     pub(super) database: Option<PathBuf>,
     pub(super) http: HttpHandler,
+    pub(super) exec: Option<ExecHandler>,
+}
+
+/// What a worker goes by: how to log, which is wanted before the rest, what to say of its file, and all else.
+pub(super) struct Checked {
+    pub(super) log: LogArgs,
+    pub(super) notes: Option<FileNotes>,
+    pub(super) config: Config,
 }
 
 impl WorkerArgs {
-    /// What was typed, checked; and how to log, which is wanted before the rest.
-    pub(super) fn check(self) -> Result<(LogArgs, Config), Failure> {
+    /// What was typed and what stands in the file, checked.
+    pub(super) fn check(self, given: Given<'_>) -> Result<Checked, Failure> {
+        let file = self.config.0.as_deref().map(worker_file).transpose()?;
+        let notes = self.config.0.zip(file.as_ref()).map(|(path, file)| notes(path, file));
+        let service = file.as_ref().map(|file| file.service.clone());
+        let log = match &service {
+            Some(service) => self.log.or(given, service),
+            None => self.log,
+        };
+        let (redis, queues, concurrency, strict) = match file {
+            Some(file) => (file.redis, file.queues, file.concurrency, file.strict),
+            None => (None, None, None, None),
+        };
         let config = Config {
-            endpoint: self.redis.endpoint()?,
+            endpoint: self.redis.endpoint_or(given, redis)?,
             http: http_handler(&self.http_targets, self.http_hosts, self.http_ca.0.as_deref())?,
-            queues: self.queues,
-            strict: self.strict,
-            concurrency: self.concurrency.into(),
+            exec: exec_handler(&self.exec, &self.exec_env)?,
+            queues: given.or("queues", self.queues, queues),
+            strict: given.or("strict", self.strict, strict),
+            concurrency: given.or("concurrency", self.concurrency, concurrency).into(),
             lease: self.lease,
             archive: ArchiveLimits { tasks_max: self.archive_max_tasks, age_max: self.archive_max_age },
             shutdown_timeout: self.shutdown_timeout,
-            listen: self.listen.0,
+            listen: given.listen(self.listen, service.as_ref()).0,
             database: self.database.0,
         };
-        Ok((self.log, config))
+        Ok(Checked { log, notes, config })
     }
+}
+
+fn worker_file(path: &Path) -> Result<WorkerFile, Failure> {
+    let (text, _) = read_text(path).map_err(refused)?;
+    read_worker(path, &text).map_err(refused)
+}
+
+/// What is to be said of a worker's file.
+fn notes(path: PathBuf, file: &WorkerFile) -> FileNotes {
+    let clients =
+        file.rpc.iter().map(|client| Idle { key: client.key.clone(), line: client.line, why: NO_CLIENTS });
+    let mut idle: Vec<_> = file.idle.iter().cloned().chain(clients).collect();
+    idle.sort_by_key(|idle| idle.line);
+    let name = file.service.told_name().map(str::to_owned);
+    FileNotes { path, name, idle: idle.iter().map(ToString::to_string).collect() }
 }
 
 fn http_handler(
@@ -161,6 +239,21 @@ fn http_handler(
     HttpHandler::new(config).map_err(|error| Failure::usage(error).context(source))
 }
 
+fn exec_handler(lists: &[SecretString], variables: &[Variables]) -> Result<Option<ExecHandler>, Failure> {
+    let wrong = |error: ExecConfigError| Failure::usage(error).context("--exec or CRONMILL_EXEC");
+    let mut programs = ExecPrograms::default();
+    for list in lists {
+        let list: ExecPrograms = list.expose_secret().parse().map_err(wrong)?;
+        programs.extend(list).map_err(wrong)?;
+    }
+    if programs.is_empty() {
+        return Ok(None);
+    }
+    let names = variables.iter().flat_map(|list| &list.0).map(String::as_str).chain(["PATH"]);
+    let environment = names.filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect();
+    ExecHandler::new(ExecConfig { programs, environment }).map(Some).map_err(wrong)
+}
+
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
@@ -173,13 +266,19 @@ impl fmt::Debug for Config {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
     use super::*;
 
-    fn read(flags: &[&str]) -> Result<WorkerArgs, String> {
+    fn read(flags: &[&str]) -> Result<(WorkerArgs, ArgMatches), String> {
         let flags = std::iter::once("cronmill-worker").chain(flags.iter().copied());
-        WorkerArgs::try_parse_from(flags).map_err(|error| error.to_string())
+        let matches = WorkerArgs::command().try_get_matches_from(flags).map_err(|error| error.to_string())?;
+        Ok((WorkerArgs::from_arg_matches(&matches).unwrap(), matches))
+    }
+
+    fn checked(flags: &[&str]) -> Result<Config, Failure> {
+        let (args, matches) = read(flags).unwrap();
+        args.check(Given::of(&matches)).map(|checked| checked.config)
     }
 
     #[test]
@@ -199,9 +298,9 @@ mod tests {
 
     #[test]
     fn a_password_in_a_broken_url_is_not_told() {
-        let args = read(&["--redis-url", "http://ann:s3cret@host"]).unwrap();
-        assert!(!format!("{args:?}").contains("s3cret"));
-        let failure = format!("{:?}", args.check().unwrap_err());
+        let flags = ["--redis-url", "http://ann:s3cret@host"];
+        assert!(!format!("{:?}", read(&flags).unwrap().0).contains("s3cret"));
+        let failure = format!("{:?}", checked(&flags).unwrap_err());
         assert!(failure.contains("--redis-url") && failure.contains("redis://"), "{failure}");
         assert!(!failure.contains("s3cret"), "{failure}");
     }
@@ -219,7 +318,7 @@ mod tests {
             "--listen=127.0.0.1:9090",
             "--database=shop.db",
         ];
-        let (_, config) = read(&flags).unwrap().check().unwrap();
+        let config = checked(&flags).unwrap();
         assert_eq!(config.queues.to_string(), "critical=6,default=3");
         assert!(config.strict);
         assert_eq!(config.concurrency, 5);
@@ -241,6 +340,8 @@ mod tests {
             ("--listen=9090", "ip:port"),
             ("--strict=perhaps", "unexpected value"),
             ("--log-format=xml", "text, json"),
+            ("--exec-env=A=b", "no name of a variable"),
+            ("--exec-env=CRONMILL_REDIS_URL", "is for the worker alone"),
             ("--nothing", "unexpected argument"),
         ] {
             let error = read(&[flag]).unwrap_err();

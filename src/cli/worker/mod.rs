@@ -9,12 +9,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use self::args::{Config, WorkerArgs};
+use self::args::{Checked, Config, WorkerArgs};
 use self::watch::{AttemptMetrics, Phase};
+use super::args::{FileNotes, Given};
 use super::connect;
 use super::exit::{Failure, exit_code};
 use crate::broker::Broker;
@@ -31,23 +32,26 @@ const THREADS: usize = 2;
 /// not stop can be left.
 const LEAVE_LIMIT: Duration = Duration::from_millis(200);
 
-/// Runs the program: flags and environment in, exit code out.
+/// Runs the program: flags, environment and file in, exit code out.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = match WorkerArgs::try_parse() {
-        Ok(args) => args,
+    let parsed = WorkerArgs::command().try_get_matches();
+    let parsed = parsed.and_then(|matches| Ok((WorkerArgs::from_arg_matches(&matches)?, matches)));
+    let (args, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Where stdout or stderr is closed there is nobody to tell.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    exit_code(start(args))
+    exit_code(start(args, Given::of(&matches)))
 }
 
-fn start(args: WorkerArgs) -> Result<(), Failure> {
-    let (log, config) = args.check()?;
+fn start(args: WorkerArgs, given: Given<'_>) -> Result<(), Failure> {
+    let Checked { log, notes, config } = args.check(given)?;
     log.init()?;
+    notes.iter().for_each(FileNotes::tell);
     let runtime = runtime()?;
     let result = runtime.block_on(run(config));
     runtime.shutdown_timeout(LEAVE_LIMIT);
@@ -98,11 +102,12 @@ async fn work(config: Config, signals: &Signals, metrics: &Metrics, phase: &Phas
     let Some(broker) = connect::patiently(&config.endpoint, signals.drain()).await? else { return Ok(()) };
     phase.connected();
     let mut mux = Mux::new();
-    register_all(
-        &mut mux,
-        HandlersConfig { database: config.database.clone(), http: Some(config.http.clone()) },
-    )
-    .map_err(Failure::failed)?;
+    let handlers = HandlersConfig {
+        database: config.database.clone(),
+        http: Some(config.http.clone()),
+        exec: config.exec.clone(),
+    };
+    register_all(&mut mux, handlers).map_err(Failure::failed)?;
     let server = server(&config, broker.clone(), metrics, signals)?;
     watch::show(metrics, &broker, server.stats(), config.concurrency);
     server.run(mux, signals.drain().clone()).await.map_err(Failure::failed)

@@ -8,13 +8,12 @@ use kube::core::cel::{CompiledSchema, Validator, compile_schema};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::document::{self, Notation};
 use super::error::{Fault, FaultKind};
 use super::kind::{Kind, ObjectKey, Ownership, classify};
-use super::path::FieldPath;
 use super::schema::Node;
 use super::worker::{TemplateReader, WorkerProgram};
 use crate::crd::{self, CronTask, CronTaskSpec, TaskQueue, TaskQueueSpec};
+use crate::document::{self, FieldPath, Notation};
 use crate::resolve::{self, Flaw, QueuePlan};
 use crate::schedule::TimingSource;
 

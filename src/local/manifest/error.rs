@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::document::{self, FieldPath};
 use crate::resolve::{Flaw, FlawKind};
 
 /// The kind of a fault; its text is stable, for metrics and tests.
@@ -104,29 +105,15 @@ impl std::error::Error for ManifestError {}
 
 impl fmt::Display for ManifestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = self.file.display().to_string();
-        if let Some(number) = self.line {
-            line.push_str(&format!(":{number}"));
-        }
-        for part in [&self.object, &self.field, &self.message] {
-            if !part.is_empty() {
-                line.push_str(": ");
-                line.push_str(part);
-            }
-        }
-        if !self.allowed.is_empty() {
-            line.push_str("; allowed: ");
-            line.push_str(&self.allowed);
-        }
-        // Names and values come from the file: whatever they hold, the message stays one line.
-        f.write_str(&line.replace(|c: char| c.is_control(), " "))
+        let parts = [self.object.as_str(), &self.field, &self.message];
+        f.write_str(&document::told(&self.file, self.line, &parts, &self.allowed))
     }
 }
 
 /// A fault within one document, before it is known where the document stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
-    pub(super) path: super::path::FieldPath,
+    pub(super) path: FieldPath,
     pub(super) kind: FaultKind,
     pub(super) message: String,
     pub(super) allowed: String,
@@ -135,7 +122,7 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    pub(super) fn new(path: super::path::FieldPath, kind: FaultKind, message: impl Into<String>) -> Self {
+    pub(super) fn new(path: FieldPath, kind: FaultKind, message: impl Into<String>) -> Self {
         Self { path, kind, message: message.into(), allowed: String::new(), line: None }
     }
 
@@ -148,7 +135,7 @@ impl Fault {
 
 impl From<Flaw> for Fault {
     fn from(flaw: Flaw) -> Self {
-        let path = super::path::FieldPath::parse(&flaw.path);
+        let path = FieldPath::parse(&flaw.path);
         Self::new(path, flaw.kind.into(), flaw.message).allowing(flaw.allowed)
     }
 }

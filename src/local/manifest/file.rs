@@ -7,11 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::admission::{Admitted, Gate, Outcome};
-use super::document::{self, Document, Notation};
 use super::error::{Fault, ManifestError};
 use super::kind::ObjectKey;
-use super::path::line_of;
-use super::source::Stamp;
+use crate::document::{self, Document, Notation, Stamp, line_of};
 
 /// One document and what became of it.
 #[derive(Debug, Clone)]

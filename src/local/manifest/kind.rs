@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::error::{Fault, FaultKind};
-use super::path::FieldPath;
 use crate::crd;
-use crate::resolve::{distance, nearest};
+use crate::document::FieldPath;
+use crate::nearest::{distance, nearest};
 
 /// The kinds that mean something here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -9,11 +9,9 @@
 //! Not here: applying the result to Redis and running workers.
 
 mod admission;
-mod document;
 mod error;
 mod file;
 mod kind;
-mod path;
 mod reading;
 mod resolve;
 mod schema;

@@ -6,7 +6,8 @@ use std::thread;
 use super::admission::Gate;
 use super::file::{FileState, differences};
 use super::kind::ObjectKey;
-use super::source::{self, FilePath, Stamp};
+use super::source::{self, FilePath};
+use crate::document::{self, Stamp};
 
 /// So few files are read faster than a thread is started.
 const FILES_PER_THREAD_MIN: usize = 32;
@@ -27,7 +28,7 @@ impl Reading {
     /// Prepares to read a file anew. What is read while somebody writes to it, which is `is_young`, may look the
     /// same afterwards, and is read again the next time.
     pub(super) fn new(path: &FilePath, known: Option<FileState>, stamp: Stamp, is_young: bool) -> Self {
-        let file = known.unwrap_or_else(|| FileState::new(source::notation(path.as_path())));
+        let file = known.unwrap_or_else(|| FileState::new(document::notation(path.as_path())));
         Self { path: path.clone(), file, stamp, is_young, touched: BTreeSet::new() }
     }
 

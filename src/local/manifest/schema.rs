@@ -7,9 +7,9 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::error::{Fault, FaultKind};
-use super::path::FieldPath;
 use crate::crd;
-use crate::resolve::nearest;
+use crate::document::{FieldPath, kind_of};
+use crate::nearest::nearest;
 
 /// Most characters of a refused value that a message shows.
 const SHOWN_MAX: usize = 60;
@@ -285,17 +285,6 @@ fn is_date_time(text: &str) -> bool {
     let fraction = rest.strip_prefix('.').map(|digits| digits.trim_start_matches('0'));
     let zone = fraction.filter(|zone| zone.len() + 1 < rest.len()).unwrap_or(rest);
     matches!(zone, "Z" | "+00:00" | "-00:00") && text.parse::<jiff::Timestamp>().is_ok()
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "empty",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 /// The keywords of one place of a schema that nobody has taken yet.

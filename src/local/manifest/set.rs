@@ -10,13 +10,13 @@ use super::admission::Gate;
 use super::error::{Fault, FaultKind, ManifestError};
 use super::file::{FileState, Offered};
 use super::kind::{Kind, ObjectKey};
-use super::path::FieldPath;
 use super::reading::{Reading, read_all};
 use super::resolve::{
     ResolvedQueue, ResolvedTask, Source, Surroundings, queue_of, resolve_queue, resolve_task,
 };
 use super::source::{self, FilePath, Scan};
 use super::worker::WorkerProgram;
+use crate::document::FieldPath;
 
 /// How long nobody must have written to a file before a change of it counts.
 ///

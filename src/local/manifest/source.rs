@@ -7,43 +7,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-
-use super::document::Notation;
 use super::error::{FaultKind, ManifestError};
-
-/// Largest file that is read.
-pub(super) const BYTES_MAX: u64 = 64 << 20;
-
-/// What a file looks like from outside. Two equal stamps mean the same content, unless it was written to
-/// twice within one step of the file system's clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified_ns: i128,
-    changed_ns: i128,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        let nanoseconds = |seconds, rest| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    /// When the file was last touched: written to, or moved to where it is. A file moved into place keeps the
-    /// time it was written, so that alone would not do.
-    pub(super) fn touched(self) -> Timestamp {
-        Timestamp::from_nanosecond(self.modified_ns.max(self.changed_ns)).unwrap_or(Timestamp::UNIX_EPOCH)
-    }
-}
+use crate::document::{self, Stamp};
 
 /// A file's path, ordered by its bytes. Paths by themselves are ordered by their components, which takes ten
 /// times as long; with thousands of files that is most of a look at them.
@@ -150,28 +115,12 @@ fn is_manifest(path: &Path) -> bool {
     path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
 }
 
-/// How a file is written, by its name.
-pub(super) fn notation(path: &Path) -> Notation {
-    if path.extension().is_some_and(|extension| extension == "json") {
-        Notation::Json
-    } else {
-        Notation::Yaml
-    }
-}
-
 /// Reads a file's text.
 pub(super) fn read(path: &Path, stamp: Stamp) -> Result<String, Box<ManifestError>> {
-    let unreadable = |message: &str| unreadable(path, message);
-    if stamp.size > BYTES_MAX {
-        let error = unreadable(&format!("is {} MiB large", stamp.size >> 20));
-        return Err(Box::new(ManifestError { allowed: format!("at most {} MiB", BYTES_MAX >> 20), ..error }));
-    }
-    let bytes = fs::read(path).map_err(|error| unreadable(&error.to_string()))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let (good, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
-        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let error = unreadable("is not written in UTF-8");
-        Box::new(ManifestError { line: Some(line), kind: FaultKind::Syntax, ..error })
+    document::read(path, stamp).map_err(|cause| {
+        let kind = if cause.line.is_some() { FaultKind::Syntax } else { FaultKind::Unreadable };
+        let (line, allowed) = (cause.line, cause.allowed);
+        Box::new(ManifestError { line, kind, allowed, ..unreadable(path, &cause.message) })
     })
 }
 

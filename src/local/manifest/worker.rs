@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::error::{Fault, FaultKind};
-use super::path::FieldPath;
 use super::schema::Node;
+use crate::document::FieldPath;
 
 /// What runs as one worker.
 #[derive(Debug, Clone, PartialEq, Eq)]

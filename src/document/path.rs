@@ -7,33 +7,39 @@ use serde_saphyr::Spanned;
 
 /// One step from a value to a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
+    /// To the value of a key.
     Key(String),
+    /// To an entry of a list, counted from 0.
     Index(usize),
 }
 
 /// The way from the object to one of its fields; prints as `spec.queues[0].name`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct FieldPath(pub(super) Vec<Step>);
+pub struct FieldPath(pub Vec<Step>);
 
 impl FieldPath {
     /// The path of a field named by its keys, from the object down.
-    pub(super) fn of(keys: &[&str]) -> Self {
+    #[must_use]
+    pub fn of(keys: &[&str]) -> Self {
         Self(keys.iter().map(|key| Step::Key((*key).to_owned())).collect())
     }
 
     /// This path and one key more.
-    pub(super) fn key(&self, key: &str) -> Self {
+    #[must_use]
+    pub fn key(&self, key: &str) -> Self {
         self.with(Step::Key(key.to_owned()))
     }
 
     /// This path and one index more.
-    pub(super) fn index(&self, index: usize) -> Self {
+    #[must_use]
+    pub fn index(&self, index: usize) -> Self {
         self.with(Step::Index(index))
     }
 
     /// Whether this is the other path, or that of an entry of the list there.
-    pub(super) fn is_at(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn is_at(&self, other: &Self) -> bool {
         let list = match self.0.split_last() {
             Some((Step::Index(_), list)) => list,
             _ => &self.0,
@@ -47,7 +53,8 @@ impl FieldPath {
 
     /// Reads what prints as `spec.queues[0].name`, with or without a dot in front. Keys that hold a dot or a
     /// bracket themselves come out in pieces; no field with a rule lies below such a key.
-    pub(super) fn parse(text: &str) -> Self {
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
         let pieces = text.split(['.', '[']).filter(|piece| !piece.is_empty());
         let step = |piece: &str| match piece.strip_suffix(']').map(str::parse) {
             Some(Ok(index)) => Step::Index(index),
@@ -72,8 +79,9 @@ impl fmt::Display for FieldPath {
 }
 
 /// The line of `text` on which the field stands, from 1; that of the closest part around it which is there.
-pub(super) fn line_of(text: &str, path: &FieldPath) -> usize {
-    let Ok(mut node) = serde_saphyr::from_str_with_options::<Node>(text, super::document::options()) else {
+#[must_use]
+pub fn line_of(text: &str, path: &FieldPath) -> usize {
+    let Ok(mut node) = serde_saphyr::from_str_with_options::<Node>(text, super::options()) else {
         return 1;
     };
     let mut line = node.line;

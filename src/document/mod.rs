@@ -1,27 +1,43 @@
-//! From a file's text to the values of its documents.
+//! YAML and JSON as people write it: files, their documents, their values, and the line a field stands on.
+//!
+//! Manifests and configuration files are read with this, so both are read alike and both can say where something is
+//! wrong. Not here: what any field means.
+
+mod file;
+mod path;
+
+pub use file::{BYTES_MAX, Stamp, Unreadable, notation, read};
+pub use path::{FieldPath, Step, line_of};
+
+use std::path::Path;
 
 use serde_json::Value;
 use serde_saphyr::{MessageFormatter as _, UserMessageFormatter};
 
 /// One document of a file: its text, and the line of the file it begins on, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Document<'a> {
-    pub(super) text: &'a str,
-    pub(super) line: usize,
+pub struct Document<'a> {
+    /// Its text.
+    pub text: &'a str,
+    /// Where it begins.
+    pub line: usize,
 }
 
 /// How a document cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SyntaxFault {
+pub struct SyntaxFault {
     /// The line within the document, from 1.
-    pub(super) line: usize,
-    pub(super) message: String,
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
 }
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Notation {
+pub enum Notation {
+    /// YAML, of which JSON is a part.
     Yaml,
+    /// JSON.
     Json,
 }
 
@@ -30,7 +46,7 @@ pub(super) enum Notation {
 /// A line that begins with `---` or `...` ends a YAML document wherever it stands, within quoted and block
 /// scalars too, so the lines alone tell the documents apart and a fault in one leaves the others readable. A
 /// JSON file is one document.
-pub(super) fn split(text: &str, notation: Notation) -> Vec<Document<'_>> {
+pub fn split(text: &str, notation: Notation) -> Vec<Document<'_>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if notation == Notation::Json {
         return if text.trim().is_empty() { Vec::new() } else { vec![Document { text, line: 1 }] };
@@ -68,7 +84,10 @@ fn holds_something(line: &str) -> bool {
 }
 
 /// Reads one document.
-pub(super) fn parse(text: &str, notation: Notation) -> Result<Value, SyntaxFault> {
+///
+/// # Errors
+/// The first thing that is wrong with its syntax; a key that stands twice is, too.
+pub fn parse(text: &str, notation: Notation) -> Result<Value, SyntaxFault> {
     match notation {
         Notation::Json => serde_json::from_str(text).map_err(|error| SyntaxFault {
             line: error.line().max(1),
@@ -82,13 +101,46 @@ pub(super) fn parse(text: &str, notation: Notation) -> Result<Value, SyntaxFault
 }
 
 /// Reading as Kubernetes' own tools do: YAML 1.1's booleans and octal numbers, each key once.
-pub(super) fn options() -> serde_saphyr::Options {
+fn options() -> serde_saphyr::Options {
     serde_saphyr::options! { with_snippet: false, emit_comments: false, legacy_octal_numbers: true }
 }
 
 /// A message of serde_json without the place, which is told in another way.
 fn without_place(message: &str) -> &str {
     message.rsplit_once(" at line ").map_or(message, |(before, _)| before)
+}
+
+/// Something that is wrong in a file as one line: where, of what, what is wrong and what is allowed instead. Parts that are
+/// empty are left out.
+#[must_use]
+pub fn told(file: &Path, line: Option<usize>, parts: &[&str], allowed: &str) -> String {
+    let mut told = file.display().to_string();
+    if let Some(number) = line {
+        told.push_str(&format!(":{number}"));
+    }
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        told.push_str(": ");
+        told.push_str(part);
+    }
+    if !allowed.is_empty() {
+        told.push_str("; allowed: ");
+        told.push_str(allowed);
+    }
+    // Names and values come from the file: whatever they hold, the message stays one line.
+    told.replace(|c: char| c.is_control(), " ")
+}
+
+/// What sort of value stands there, in words.
+#[must_use]
+pub fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "empty",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }
 
 #[cfg(test)]
