@@ -13,12 +13,12 @@ use clap::Parser;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use self::args::{Config, WorkerArgs};
+use self::args::{Config, EXEC_GUARD, WorkerArgs};
 use self::watch::{AttemptMetrics, Phase};
 use super::connect;
 use super::exit::{Failure, exit_code};
 use crate::broker::Broker;
-use crate::handlers::{HandlersConfig, register_all};
+use crate::handlers::{HandlersConfig, exec, register_all};
 use crate::shutdown::{Signals, signals};
 use crate::telemetry::{self, Health, Metrics};
 use crate::worker::{Mux, Server};
@@ -34,6 +34,10 @@ const LEAVE_LIMIT: Duration = Duration::from_millis(200);
 /// Runs the program: flags and environment in, exit code out.
 #[must_use]
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == EXEC_GUARD) {
+        exec::guard(std::io::stdin().lock());
+        return ExitCode::SUCCESS;
+    }
     let args = match WorkerArgs::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -102,6 +106,7 @@ async fn work(config: Config, signals: &Signals, metrics: &Metrics, phase: &Phas
         database: config.database.clone(),
         http: Some(config.http.clone()),
         exec: config.exec.clone(),
+        shop: config.shop.clone(),
     };
     register_all(&mut mux, handlers).map_err(Failure::failed)?;
     let server = server(&config, broker.clone(), metrics, signals)?;
