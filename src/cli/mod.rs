@@ -24,6 +24,8 @@ mod queue;
 #[cfg(any(feature = "local", feature = "handlers"))]
 mod scrape;
 mod server;
+#[cfg(feature = "shop")]
+mod shop;
 #[cfg(feature = "handlers")]
 pub mod shop_data;
 mod stats;

@@ -1,0 +1,37 @@
+//! `cronmill shop`: the shop's services, and data to try them on.
+
+mod database;
+mod generate;
+mod serve;
+
+use clap::Subcommand;
+
+use self::generate::GenerateArgs;
+use self::serve::ServeArgs;
+use super::exit::Failure;
+use crate::shop::StoreError;
+
+/// Serve the shop (orders, resources, payments), or fill its database.
+#[derive(Debug, Subcommand)]
+pub enum ShopCommand {
+    Serve(ServeArgs),
+    Generate(GenerateArgs),
+}
+
+impl ShopCommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] for what the same command will meet again, [`Failure::Failed`] otherwise.
+    pub fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Serve(args) => args.run(),
+            Self::Generate(args) => super::program::once(args.run()),
+        }
+    }
+}
+
+fn refused(error: StoreError) -> Failure {
+    if error.is_retryable() { Failure::failed(error) } else { Failure::usage(error) }
+}
