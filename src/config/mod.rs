@@ -15,7 +15,6 @@ mod scheduler;
 mod section;
 mod server;
 mod service;
-mod tests;
 mod worker;
 
 pub use error::{ConfigError, ConfigFault};
