@@ -33,7 +33,7 @@ prove: ## One long proof: NAME=…; without a name, lists them
 	@$(PYTHON) tests/run prove $(NAME)
 
 generate: ## Write every generated file anew
-	cargo run --quiet --bin generate -- write .
+	cargo run --quiet --features codegen --bin generate -- write .
 	cd tests/charts && go run . write
 
 lint: ## Formatting, warnings, licences

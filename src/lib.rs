@@ -36,6 +36,8 @@ pub mod periodic;
 pub mod producer;
 #[cfg(feature = "crd")]
 pub mod resolve;
+#[cfg(feature = "rpc")]
+pub mod rpc;
 pub mod scaling;
 pub mod schedule;
 pub mod scheduler;

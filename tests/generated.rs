@@ -68,3 +68,32 @@ fn a_missing_file_is_stale() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stderr(&output), "crds/taskqueues.yaml is stale; run 'make generate' and commit the result\n");
 }
+
+#[test]
+fn a_changed_message_is_noticed_without_the_compiler_that_writes_its_code() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = tempfile::tempdir().unwrap();
+    generate("write", root.path());
+    for folder in ["proto", "src/rpc"] {
+        let (from, to) = (repository.join(folder), root.path().join(folder));
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        assert!(Command::new("cp").arg("-r").args([&from, &to]).status().unwrap().success());
+    }
+    assert!(generate("check", root.path()).status.success(), "a copy is as current as what it was made of");
+
+    let edit = |path: &str, old: &str, new: &str| {
+        let path = root.path().join(path);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(old), "{old}");
+        std::fs::write(path, text.replace(old, new)).unwrap();
+    };
+    edit("proto/cronmill/shop/v1/money.proto", "int64 minor = 1;", "int64 minor = 3;");
+    edit("src/rpc/trade/v1.rs", "tag = \"1\"", "tag = \"9\"");
+    std::fs::write(root.path().join("src/rpc/old.rs"), "").unwrap();
+    let output = generate("check", root.path());
+    assert_eq!(output.status.code(), Some(1));
+    for path in ["proto/cronmill/shop/v1/money.proto", "src/rpc/trade/v1.rs", "src/rpc/old.rs"] {
+        let line = format!("{path} is stale; run 'make generate' and commit the result\n");
+        assert!(stderr(&output).contains(&line), "{}", stderr(&output));
+    }
+}

@@ -102,6 +102,8 @@ pub(super) struct Ending<'a> {
     pub(super) lease: Cow<'a, str>,
     pub(super) outcome: &'static str,
     pub(super) message: Bytes,
+    /// Whether the message is only [what changes of it](Message::changes); that of a crash always is.
+    pub(super) is_change: bool,
     pub(super) score: i64,
     pub(super) counts_as_failure: bool,
     pub(super) unique_key: &'a str,
@@ -214,7 +216,8 @@ impl Broker {
                     call.arg(ending.message.as_ref());
                 }
                 if !matches!(ending.outcome, "done" | "requeue" | "crash") {
-                    call.arg(ending.score).arg(u8::from(ending.counts_as_failure));
+                    call.arg(ending.score)
+                        .arg(u8::from(ending.counts_as_failure) + 2 * u8::from(ending.is_change));
                 }
                 if matches!(ending.outcome, "crash" | "retry" | "archive" | "withdraw" | "snooze") {
                     call.arg(&ending.note);
@@ -287,6 +290,7 @@ fn ending<'a>(finish: &'a Finish, owner: &Owner, now: Timestamp) -> Ending<'a> {
         lease: lease.to_string().into(),
         outcome,
         message: Bytes::new(),
+        is_change: false,
         score: 0,
         counts_as_failure: false,
         unique_key: &message.unique_key,

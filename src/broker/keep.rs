@@ -158,13 +158,13 @@ impl Broker {
         queue: &QueueName,
         retry_delay_s: impl Fn(&Message) -> Duration + Send,
     ) -> Result<Recovered, BrokerError> {
-        let found = self.expired(queue).await?;
+        let (found, more) = self.expired(queue).await?;
         let now = self.now_in(queue.as_str());
         let settled: Vec<_> =
             found.iter().map(|task| task.settle(queue, now, None, &retry_delay_s)).collect();
         let endings: Vec<_> = settled.iter().map(Settled::ending).collect();
         let verdicts = self.end_attempts(queue, Holder::Expired, &endings).await?;
-        let mut recovered = Recovered { more: found.len() == TASKS_PER_CALL, ..Recovered::default() };
+        let mut recovered = Recovered { more, ..Recovered::default() };
         recovered.add(queue, &settled, verdicts);
         Ok(recovered)
     }
@@ -202,22 +202,15 @@ impl Broker {
         Ok(Cleaned { expired, dropped, stranded: count()?, more: count()? == 1, next_place: count()? })
     }
 
-    async fn expired(&self, queue: &QueueName) -> Result<Vec<Stranded>, BrokerError> {
+    /// Tasks whose leases are over, and whether there may be more.
+    async fn expired(&self, queue: &QueueName) -> Result<(Vec<Stranded>, bool), BrokerError> {
         const DOING: &str = "read expired leases";
         let keys = QueueKeys::new(queue);
         let mut call = script::EXPIRED.key(keys.lease());
         call.key(keys.holders()).arg(keys.task_prefix()).arg(TASKS_PER_CALL).arg(FOREIGN_GRACE_S);
         let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
-        let mut found = Vec::new();
-        while !reply.is_empty() {
-            let (id, lease, raw) = (reply.bytes()?, reply.text()?, reply.bytes()?);
-            // Whoever wrote something else there, the task comes back.
-            let crashes = u32::try_from(reply.maybe_int()?.unwrap_or(0)).unwrap_or(0);
-            let owner = reply.text()?;
-            let is_cancelled = reply.text()? == "stop";
-            found.push(Stranded { id, lease, raw, crashes, owner, is_cancelled });
-        }
-        Ok(found)
+        let more = reply.int()? == 1;
+        Ok((self.read_stranded(queue, reply).await?, more))
     }
 }
 

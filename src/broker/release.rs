@@ -10,8 +10,9 @@ use super::finish::Holder;
 use super::holders::Held;
 use super::keep::Recovered;
 use super::keys::QueueKeys;
+use super::reply::Reply;
 use super::stranded::{Settled, Stranded};
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, script};
 use crate::task::{Message, QueueName};
 
 /// Tasks read and ended at once.
@@ -59,8 +60,10 @@ impl Broker {
         loop {
             let (next, held) = self.held_by(queue, dead, cursor).await?;
             for (owner, held) in held {
-                for held in held.chunks(TASKS_PER_CALL) {
-                    let found = self.stranded(queue, &owner, held).await?;
+                let mut rest = held.as_slice();
+                while !rest.is_empty() {
+                    let found = self.stranded(queue, &owner, &rest[..rest.len().min(TASKS_PER_CALL)]).await?;
+                    rest = rest.get(found.len().max(1)..).unwrap_or_default();
                     let now = self.now_in(queue.as_str());
                     let settle = |task: &Stranded| task.settle(queue, now, Some(&dead.why), &retry_delay);
                     let settled: Vec<_> = found.iter().map(settle).collect();
@@ -92,32 +95,20 @@ impl Broker {
         Ok((next, found))
     }
 
+    /// What is known of the first of these tasks.
     async fn stranded(
         &self,
         queue: &QueueName,
         owner: &Owner,
         held: &[Held],
     ) -> Result<Vec<Stranded>, BrokerError> {
-        let prefix = QueueKeys::new(queue).task_prefix();
-        let mut pipe = redis::pipe();
+        let keys = QueueKeys::new(queue);
+        let mut call = script::HELD.key(keys.holders());
+        call.arg(keys.task_prefix()).arg(owner.as_str());
         for held in held {
-            pipe.hmget(
-                [prefix.as_bytes(), &held.id].concat(),
-                &["msg", "cronmill_crashes", "cronmill_cancel"],
-            );
+            call.arg(held.id.as_ref()).arg(&held.lease);
         }
-        let fields: Vec<[Option<Vec<u8>>; 3]> = self.pipe(DOING, queue.as_str(), &pipe).await?;
-        let stranded = held.iter().zip(fields).map(|(held, [message, crashes, cancel])| {
-            let text = |field: Option<Vec<u8>>| field.and_then(|field| String::from_utf8(field).ok());
-            Stranded {
-                id: held.id.clone(),
-                lease: held.lease.clone(),
-                raw: message.unwrap_or_default().into(),
-                crashes: text(crashes).and_then(|crashes| crashes.parse().ok()).unwrap_or(0),
-                owner: owner.to_string(),
-                is_cancelled: text(cancel).is_some_and(|mark| mark == format!("{}|stop", held.lease)),
-            }
-        });
-        Ok(stranded.collect())
+        let reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
+        self.read_stranded(queue, reply).await
     }
 }

@@ -83,6 +83,7 @@ mod include {
     pub(super) const VACANT: &str = include_str!("lua/include/vacant.lua");
     pub(super) const LOCK: &str = include_str!("lua/include/lock.lua");
     pub(super) const SOUND: &str = include_str!("lua/include/sound.lua");
+    pub(super) const STRANDED: &str = include_str!("lua/include/stranded.lua");
     pub(super) const STORE: &str = include_str!("lua/include/store.lua");
     pub(super) const REVOKE: &str = include_str!("lua/include/revoke.lua");
 }
@@ -111,7 +112,9 @@ scripts! {
     /// Move due tasks to pending.
     FORWARD = "forward_tasks.lua" + LEAVE + EXPIRY;
     /// Read tasks whose lease is over.
-    EXPIRED = "read_expired.lua" + OWNED + CANCELLED;
+    EXPIRED = "read_expired.lua" + OWNED + CANCELLED + STRANDED;
+    /// Read what a dead worker holds.
+    HELD = "read_held.lua" + CANCELLED + STRANDED;
     /// Read pending tasks that name a time to begin by.
     UNSTARTED = "read_unstarted.lua";
     /// Forget the times of tasks that have begun or ended.

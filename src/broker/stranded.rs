@@ -6,6 +6,9 @@ use jiff::Timestamp;
 use super::finish::{Ending, Finished};
 use super::history::error_record;
 use super::keep::Recovered;
+use super::keys::QueueKeys;
+use super::reply::Reply;
+use super::{Broker, BrokerError};
 use crate::task::{Message, QueueName};
 
 /// From this crash on, a crash costs an attempt: so a task that kills its workers ends in the archive.
@@ -17,7 +20,9 @@ pub(super) struct Stranded {
     pub(super) id: Bytes,
     /// The score as Redis writes it: another program's may be no whole number.
     pub(super) lease: String,
+    /// The message, without its payload where it is long.
     pub(super) raw: Bytes,
+    pub(super) is_slim: bool,
     pub(super) crashes: u32,
     pub(super) owner: String,
     pub(super) is_cancelled: bool,
@@ -29,17 +34,20 @@ pub(super) struct Settled {
     lease: String,
     outcome: &'static str,
     message: Message,
+    is_slim: bool,
     score: i64,
     note: String,
 }
 
 impl Settled {
     pub(super) fn ending(&self) -> Ending<'_> {
+        let is_change = self.is_slim || self.outcome == "crash";
         Ending {
             id: &self.id,
             lease: self.lease.as_str().into(),
             outcome: self.outcome,
-            message: self.message.encode(),
+            message: if is_change { self.message.changes() } else { self.message.encode() },
+            is_change,
             score: self.score,
             counts_as_failure: true,
             unique_key: &self.message.unique_key,
@@ -64,6 +72,7 @@ impl Stranded {
             lease: self.lease.clone(),
             outcome,
             message,
+            is_slim: self.is_slim,
             score,
             note,
         };
@@ -99,6 +108,34 @@ impl Stranded {
         let at = now_s.saturating_add(i64::try_from(retry_delay(&message).as_secs()).unwrap_or(i64::MAX));
         message.retried += 1;
         settled("retry", message, at, note)
+    }
+}
+
+impl Broker {
+    /// Reads tasks that a script told, and the whole message where nobody can make sense of it without its payload.
+    pub(super) async fn read_stranded(
+        &self,
+        queue: &QueueName,
+        mut reply: Reply,
+    ) -> Result<Vec<Stranded>, BrokerError> {
+        let mut found = Vec::new();
+        while !reply.is_empty() {
+            let (id, lease, raw, is_slim) =
+                (reply.bytes()?, reply.text()?, reply.bytes()?, reply.text()? == "1");
+            // Whoever wrote something else there, the task comes back.
+            let crashes = u32::try_from(reply.maybe_int()?.unwrap_or(0)).unwrap_or(0);
+            let (owner, is_cancelled) = (reply.text()?, reply.text()? == "stop");
+            let mut task = Stranded { id, lease, raw, is_slim, crashes, owner, is_cancelled };
+            if is_slim && Message::decode(task.raw.clone()).is_err() {
+                let key = [QueueKeys::new(queue).task_prefix().as_bytes(), &task.id].concat();
+                let mut pipe = redis::pipe();
+                pipe.hget(key, "msg");
+                let (whole,): (Option<Vec<u8>>,) = self.pipe("read a message", queue.as_str(), &pipe).await?;
+                (task.raw, task.is_slim) = (whole.unwrap_or_default().into(), false);
+            }
+            found.push(task);
+        }
+        Ok(found)
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod earnings;
 pub mod error;
+pub mod exec;
 pub mod hello;
 pub mod http;
 mod payload;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use error::ShopError;
+pub use exec::ExecHandler;
 pub use http::HttpHandler;
 pub use payload::PayloadError;
 
@@ -28,6 +30,8 @@ pub struct HandlersConfig {
     pub database: Option<PathBuf>,
     /// Sends tasks to web servers. Without it, tasks of the types `http` and `http:<name>` find no handler.
     pub http: Option<HttpHandler>,
+    /// Starts programs. Without it, tasks of the types `exec:<name>` find no handler.
+    pub exec: Option<ExecHandler>,
 }
 
 /// Registers every bundled handler under its task type.
@@ -43,6 +47,10 @@ pub fn register_all(mux: &mut Mux, config: HandlersConfig) -> Result<(), MuxErro
     })?;
     if let Some(http) = config.http {
         mux.handle(http::KIND, http)?;
+    }
+    if let Some(exec) = config.exec {
+        // By name: others are told what this worker serves.
+        exec.kinds().try_for_each(|kind| mux.handle(kind, exec.clone()))?;
     }
     Ok(())
 }

@@ -111,7 +111,11 @@ where
     })
 }
 
-/// Watches a kind; what it tells goes to `hear` and the store. Who wrote which field is not kept: nobody asks.
+/// Where `kubectl apply` writes the whole manifest a second time.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Watches a kind; what it tells goes to `hear` and the store. Who wrote which field, and what was applied last, is not
+/// kept: nobody asks.
 pub(super) fn watched<K>(
     what: &'static str,
     api: Api<K>,
@@ -124,7 +128,11 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     heard(what, api, config, state, hear)
-        .modify(|object| object.meta_mut().managed_fields = None)
+        .modify(|object| {
+            let meta = object.meta_mut();
+            meta.managed_fields = None;
+            meta.annotations.as_mut().map(|annotations| annotations.remove(LAST_APPLIED));
+        })
         .reflect(writer)
         .touched_objects()
 }

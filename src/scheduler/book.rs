@@ -12,13 +12,13 @@ use crate::schedule::{Entry, Timing, TimingError};
 pub(super) struct Parsed {
     pub(super) entry: Entry,
     pub(super) timing: Timing,
-    timing_hash: String,
+    timing_hash: Arc<str>,
 }
 
 impl Parsed {
     pub(super) fn new(entry: Entry) -> Result<Self, TimingError> {
         let timing = Timing::parse(&entry.timing)?;
-        Ok(Self { timing_hash: entry.timing_hash(), entry, timing })
+        Ok(Self { timing_hash: entry.timing_hash().into(), entry, timing })
     }
 
     /// Hash of what decides its times.
@@ -37,7 +37,7 @@ struct Page {
     /// The entry by the revision it was read at.
     parsed: Option<(String, Arc<Parsed>)>,
     /// The tick it fires next, with the hash of the times that tick belongs to.
-    next: Option<(String, NextTick)>,
+    next: Option<(Arc<str>, NextTick)>,
     /// The last tick this process fired.
     fired: Option<Timestamp>,
 }
@@ -88,7 +88,7 @@ impl Book {
     pub(super) fn note(&self, parsed: &Parsed, fired: Option<Timestamp>, next: Option<NextTick>) {
         let mut pages = self.pages();
         let page = pages.entry(parsed.entry.uid.clone()).or_default();
-        page.next = next.map(|next| (parsed.timing_hash.clone(), next));
+        page.next = next.map(|next| (Arc::clone(&parsed.timing_hash), next));
         page.fired = page.fired.max(fired);
     }
 
@@ -101,7 +101,7 @@ impl Book {
     pub(super) fn next(&self, uid: &str, timing_hash: &str) -> Option<NextTick> {
         let pages = self.pages();
         let (hash, next) = pages.get(uid)?.next.as_ref()?;
-        (hash == timing_hash).then_some(*next)
+        (**hash == *timing_hash).then_some(*next)
     }
 
     /// Forgets an entry that is gone from Redis.

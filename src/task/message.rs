@@ -65,6 +65,19 @@ pub struct Message {
     pub headers: Vec<Header>,
 }
 
+/// Fields of a message that are written also where they are empty.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct Changes {
+    #[prost(int32, optional, tag = "6")]
+    retried: Option<i32>,
+    #[prost(string, optional, tag = "7")]
+    error: Option<String>,
+    #[prost(int64, optional, tag = "11")]
+    last_failed_s: Option<i64>,
+    #[prost(int64, optional, tag = "13")]
+    completed_s: Option<i64>,
+}
+
 /// One header. Both fields are always written, also when empty: that is how Go encodes a map's entries.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Header {
@@ -81,6 +94,19 @@ impl Message {
     #[must_use]
     pub fn encode(&self) -> Bytes {
         Bytes::from(self.encode_to_vec())
+    }
+
+    /// What the end of an attempt changes of a message. Behind the message's bytes it takes the place of what stands
+    /// there, also where it is empty: in protobuf the last value of a field counts.
+    #[must_use]
+    pub fn changes(&self) -> Bytes {
+        let changes = Changes {
+            retried: Some(self.retried),
+            error: Some(self.error.clone()),
+            last_failed_s: Some(self.last_failed_s),
+            completed_s: Some(self.completed_s),
+        };
+        Bytes::from(changes.encode_to_vec())
     }
 
     /// Reads a message.

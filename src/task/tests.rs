@@ -155,3 +155,22 @@ fn the_first_retry_waits_15_to_44_seconds() {
     }
     assert_eq!(default_retry_delay(3, 29).as_secs(), 81 + 15 + 29 * 4);
 }
+
+#[test]
+fn what_changes_of_a_message_takes_effect_behind_it_also_where_it_is_empty() {
+    let before = Message {
+        kind: "t".into(),
+        payload: b"payload".as_slice().into(),
+        retried: 2,
+        error: "before".into(),
+        last_failed_s: 5,
+        ..Message::default()
+    };
+    for after in [
+        Message { retried: 3, error: "after".into(), last_failed_s: 7, completed_s: 8, ..before.clone() },
+        Message { retried: 0, error: String::new(), last_failed_s: 0, ..before.clone() },
+    ] {
+        let bytes = [before.encode(), after.changes()].concat();
+        assert_eq!(Message::decode(bytes).expect("a message"), after);
+    }
+}

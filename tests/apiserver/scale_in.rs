@@ -8,7 +8,7 @@ use cronmill::producer::{Client, Task as NewTask};
 use cronmill::task::QueueName;
 use cronmill::worker::{Context, HandlerError, Task};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, interval, sleep};
 
 use crate::field::{Field, LIMIT, queue};
 use crate::kubelet::{Kubelet, Workers};
@@ -181,4 +181,38 @@ async fn who_was_to_go_and_is_busy_is_waited_for_and_takes_work_again_when_it_ma
     mill.scale("taskqueue/main", 0);
     until(LIMIT, "all are gone", async || mill.running().0 == 0).await;
     assert_eq!(mill.interrupted(), 0);
+}
+
+/// How long a pod must have run until an operator no longer waits for its worker's first sign, and a little more.
+const SHOWN_LONG_AGO: Duration = Duration::from_secs(35);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_no_sign_for_a_while_is_not_taken_for_idle() {
+    let (mill, _operator) = Mill::start().await;
+    mill.scale("taskqueue/main", 3);
+    until(LIMIT, "all workers run", async || mill.running().0 == 3).await;
+    let begun = Instant::now();
+    for _ in 0..3 {
+        mill.client.enqueue(NewTask::new("long", Some("0".into()))).await.unwrap();
+    }
+    until(LIMIT, "all are busy", async || mill.running().1 == 3).await;
+    let silent = async {
+        let mut interval = interval(Duration::from_millis(50));
+        loop {
+            interval.tick().await;
+            mill.field.cli(&["DEL", "asynq:servers"]);
+        }
+    };
+    let waited = async {
+        mill.scale("taskqueue/main", 1);
+        until(SHOWN_LONG_AGO + LIMIT, "they ran for long", async || begun.elapsed() > SHOWN_LONG_AGO).await;
+        assert_eq!((mill.field.replicas("main"), mill.interrupted()), (Some(3), 0));
+        mill.round.send_replace(1);
+        until(LIMIT, "two are gone", async || mill.running().0 == 1).await;
+        assert_eq!(mill.interrupted(), 0);
+    };
+    tokio::select! {
+        () = waited => {}
+        () = silent => {}
+    }
 }

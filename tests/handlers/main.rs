@@ -7,6 +7,7 @@
 pub mod support;
 
 mod earnings;
+mod exec;
 mod http;
 mod python;
 pub mod shop;

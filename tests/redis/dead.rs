@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use cronmill::broker::{ClaimRequest, Claimed, ClaimedTask, DeadWorkers, Owner, Recovered};
+use cronmill::producer::Task;
 use jiff::Timestamp;
 
 use crate::field::{Field, HOUR, task};
@@ -237,4 +239,53 @@ async fn a_task_that_was_to_be_stopped_or_was_taken_back_does_not_come_back() {
     let view = field.broker.task(&field.queue, "cancelled").await.expect("read").expect("archived");
     assert!(view.message.error.contains("OOMKilled"), "{}", view.message.error);
     assert_eq!(field.cli(&["EXISTS", "asynq:{q}:t:revoked"]), "0");
+}
+
+/// What an operator with little memory must be able to do for a task that killed a worker with more.
+#[tokio::test]
+async fn a_long_message_comes_back_without_being_read_by_who_brings_it_back() {
+    let field = Field::new().await;
+    let long = Bytes::from(vec![0x9f; 3 << 20]);
+    for id in ["held", "lapsed"] {
+        field.put(Task::new("t", long.clone()).queue("q").id(id).header("h", "v").max_retry(0)).await;
+    }
+    let sent = || {
+        let info = field.cli(&["INFO", "stats"]);
+        let line = info.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+        line.and_then(|bytes| bytes.trim().parse::<u64>().ok()).expect("Redis counts")
+    };
+    for crash in 1..=3 {
+        let died = owner("pod-1", second(crash));
+        assert_eq!(claim(&field, &died, 2 * crash as u64, 1).await.len(), 1);
+        assert_eq!(claim(&field, &died, 2 * crash as u64 + 1, 1).await.len(), 1);
+        field.cli(&["ZADD", "asynq:{q}:lease", "XX", "1", "lapsed"]);
+        field.cli(&["HSET", "cronmill:{q}:holders", "lapsed", &format!("1 {died}x")]);
+        let before = sent();
+        let kept = field.broker.recover(&field.queue, |_| DELAY).await.expect("Redis answers");
+        assert_eq!((kept.total(), release(&field).await.total()), (1, 1));
+        assert!(sent() - before < 1 << 20, "{} bytes were read", sent() - before);
+    }
+    assert_whole(&field);
+    for (id, why) in [("held", format!(": {WHY}")), ("lapsed", String::new())] {
+        let view = field.broker.task(&field.queue, id).await.expect("read").expect("there");
+        assert_eq!((view.message.payload.len(), view.message.header("h")), (long.len(), Some("v")));
+        assert_eq!(view.message.error, format!("worker vanished while running the task, 3 times{why}"));
+        assert_eq!((view.message.retried, view.state.to_string().as_str()), (0, "archived"));
+        assert_ne!(view.message.last_failed_s, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_long_message_that_nobody_can_read_comes_back_whole() {
+    let field = Field::new().await;
+    field.put(task("odd")).await;
+    assert_eq!(claim(&field, &owner("pod-1", second(1)), 1, 1).await.len(), 1);
+    // A payload, and a type that is no text.
+    let script = "local m = '\\18\\128\\128\\8' .. string.rep('x', 131072) .. '\\10\\1\\255' \
+        redis.call('HSET', KEYS[1], 'msg', m) return #m";
+    let length: usize =
+        field.cli(&["EVAL", script, "1", "asynq:{q}:t:odd"]).parse().expect("a number of bytes");
+    assert_eq!(release(&field).await.archived, 1);
+    let view = field.broker.task(&field.queue, "odd").await.expect("read").expect("there");
+    assert_eq!(view.message.payload.len(), length);
 }

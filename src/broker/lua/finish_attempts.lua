@@ -6,9 +6,10 @@
 -- ARGV[1] string task-key prefix   ARGV[2] int now, Unix ns   ARGV[3] int end of today's counters, Unix s
 -- ARGV[4] string owner, or '' for whoever finds the leases run out
 -- ARGV[5..] per attempt: string id, int lease end it is said to have, string outcome, string unique key or '',
---   unless it is done: bytes message (of requeue, crash and snooze: as it stands if it was cancelled);
---   unless it is done, requeue or crash: int score, 1 when it counts as a failure; and of crash, retry, archive,
---   withdraw and snooze: string record of the error, or reason of the snooze, '' for none
+--   unless it is done: bytes message (of requeue, crash and snooze: as it stands if it was cancelled; of crash: only
+--   what changes of it); unless it is done, requeue or crash: int score, int 1 when it counts as a failure, 2 when the
+--   message is only what changes of it, 3 for both; and of crash, retry, archive, withdraw and snooze: string record
+--   of the error, or reason of the snooze, '' for none
 -- Returns: stored when every attempt was; else an array, per attempt 1 (stored), 0 (no longer theirs, nothing changed)
 --   or an error text (nothing changed)
 local call, prefix, owner, lease = redis.call, ARGV[1], ARGV[4], KEYS[2]
@@ -27,8 +28,10 @@ local function enter(outcome, id, score)
   return redis.pcall('ZADD', zset[outcome], score, id)
 end
 
-local function settle(task, id, outcome, unique, message)
+-- In protobuf, what stands last of a field is what counts: so a few bytes behind a long message change it.
+local function settle(task, id, outcome, unique, message, is_change)
   if KEEPS_MESSAGE[outcome] then
+    if is_change then message = (call('HGET', task, 'msg') or '') .. message end
     call('HSET', task, 'state', KEEPS_MESSAGE[outcome], 'msg', message)
     call('HDEL', task, 'cronmill_crashes', 'cronmill_cancel', 'pending_since')
     -- A task that was given up is not going to run, so it keeps no other from running.
@@ -65,7 +68,8 @@ local function finish(a, outcome, held)
   if owner == '' then is_theirs = score == said end
   if not is_theirs or is_ended[id] then return 0 end
   local at, record = ARGV[a + 5], ARGUMENTS[outcome] == 8 and ARGV[a + 7] or outcome == 'crash' and ARGV[a + 5]
-  local counts = ARGV[a + 6] == '1'
+  local flags = ARGUMENTS[outcome] >= 7 and tonumber(ARGV[a + 6]) or 0
+  local counts, is_change = flags % 2 == 1, flags >= 2 or outcome == 'crash'
   if revoked and outcome ~= 'complete' then
     outcome, record = 'done', nil
   elseif CANCELLED[outcome] and cancelled(task, score) == 'stop' then
@@ -78,7 +82,7 @@ local function finish(a, outcome, held)
   else
     local entered = enter(outcome, id, at)
     if type(entered) == 'table' and entered.err then return entered.err end
-    settle(task, id, outcome, ARGV[a + 3], ARGV[a + 4])
+    settle(task, id, outcome, ARGV[a + 3], ARGV[a + 4], is_change)
     if record then remember(task, outcome, record, at) end
   end
   stored = stored + 1

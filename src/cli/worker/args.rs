@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
@@ -15,10 +16,11 @@ use crate::cli::args::redis::secret;
 use crate::cli::args::{FileNotes, Given, Listen, LogArgs, PathArg, RedisArgs, parse_duration, parse_switch};
 use crate::cli::exit::Failure;
 use crate::config::{Idle, WorkerFile, read_text, read_worker};
+use crate::handlers::exec::{ExecConfig, ExecConfigError, ExecHandler, ExecPrograms};
 use crate::handlers::http::{HttpConfig, HttpConfigError, HttpHandler, HttpHosts, HttpTargets};
 use crate::task::QueueWeights;
 
-/// Runs the bundled task handlers: hello, http, update-user-earn.
+/// Runs the bundled task handlers: exec, hello, http, update-user-earn.
 ///
 /// SIGTERM or SIGINT drains: nothing new is taken, what runs gets the shutdown timeout, the rest goes back to
 /// the front of its queue without an attempt spent. A second signal ends that time now, a third leaves at once.
@@ -106,12 +108,45 @@ pub(super) struct WorkerArgs {
         hide_default_value = true
     )]
     http_ca: PathArg,
+    /// Programs that tasks of the type exec:NAME start, as in backup=/opt/backup --full; may be given several times,
+    /// in the environment one on each line; none when absent.
+    ///
+    /// No shell reads them. Arguments with blanks or special characters are written as in
+    /// backup=["/opt/backup","--to","a b"].
+    #[arg(long = "exec", env = "CRONMILL_EXEC", value_name = "NAME=PROGRAM ARG…")]
+    #[arg(hide_env_values = true, value_parser = secret)]
+    exec: Vec<SecretString>,
+    /// Variables of the worker's environment that those programs get besides PATH, as in TZ,DATABASE_URL.
+    #[arg(long = "exec-env", env = "CRONMILL_EXEC_ENV", value_name = "NAME,…")]
+    exec_env: Vec<Variables>,
     #[command(flatten)]
     log: LogArgs,
 }
 
 /// Why a block of an RPC client does nothing.
 const NO_CLIENTS: &str = "no handler calls it";
+
+/// Names of environment variables.
+#[derive(Clone, Debug)]
+struct Variables(Vec<String>);
+
+impl FromStr for Variables {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let checked = names.map(|name| match name {
+            name if name.contains(['=', '\0']) => {
+                Err(format!("{name:?} is no name of a variable (allowed: NAME,…)"))
+            }
+            name if name.starts_with("CRONMILL_") => Err(format!(
+                "{name} is for the worker alone: programs get variables with such names from their task"
+            )),
+            name => Ok(name.to_owned()),
+        });
+        checked.collect::<Result<_, _>>().map(Self)
+    }
+}
 
 /// A worker's configuration, checked.
 pub(super) struct Config {
@@ -125,6 +160,7 @@ pub(super) struct Config {
     pub(super) listen: Option<SocketAddr>,
     pub(super) database: Option<PathBuf>,
     pub(super) http: HttpHandler,
+    pub(super) exec: Option<ExecHandler>,
 }
 
 /// What a worker goes by: how to log, which is wanted before the rest, what to say of its file, and all else.
@@ -151,6 +187,7 @@ impl WorkerArgs {
         let config = Config {
             endpoint: self.redis.endpoint_or(given, redis)?,
             http: http_handler(&self.http_targets, self.http_hosts, self.http_ca.0.as_deref())?,
+            exec: exec_handler(&self.exec, &self.exec_env)?,
             queues: given.or("queues", self.queues, queues),
             strict: given.or("strict", self.strict, strict),
             concurrency: given.or("concurrency", self.concurrency, concurrency).into(),
@@ -200,6 +237,21 @@ fn http_handler(
         config.authorities = Some(pem);
     }
     HttpHandler::new(config).map_err(|error| Failure::usage(error).context(source))
+}
+
+fn exec_handler(lists: &[SecretString], variables: &[Variables]) -> Result<Option<ExecHandler>, Failure> {
+    let wrong = |error: ExecConfigError| Failure::usage(error).context("--exec or CRONMILL_EXEC");
+    let mut programs = ExecPrograms::default();
+    for list in lists {
+        let list: ExecPrograms = list.expose_secret().parse().map_err(wrong)?;
+        programs.extend(list).map_err(wrong)?;
+    }
+    if programs.is_empty() {
+        return Ok(None);
+    }
+    let names = variables.iter().flat_map(|list| &list.0).map(String::as_str).chain(["PATH"]);
+    let environment = names.filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect();
+    ExecHandler::new(ExecConfig { programs, environment }).map(Some).map_err(wrong)
 }
 
 impl fmt::Debug for Config {
@@ -288,6 +340,8 @@ mod tests {
             ("--listen=9090", "ip:port"),
             ("--strict=perhaps", "unexpected value"),
             ("--log-format=xml", "text, json"),
+            ("--exec-env=A=b", "no name of a variable"),
+            ("--exec-env=CRONMILL_REDIS_URL", "is for the worker alone"),
             ("--nothing", "unexpected argument"),
         ] {
             let error = read(&[flag]).unwrap_err();

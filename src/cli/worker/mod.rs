@@ -102,11 +102,12 @@ async fn work(config: Config, signals: &Signals, metrics: &Metrics, phase: &Phas
     let Some(broker) = connect::patiently(&config.endpoint, signals.drain()).await? else { return Ok(()) };
     phase.connected();
     let mut mux = Mux::new();
-    register_all(
-        &mut mux,
-        HandlersConfig { database: config.database.clone(), http: Some(config.http.clone()) },
-    )
-    .map_err(Failure::failed)?;
+    let handlers = HandlersConfig {
+        database: config.database.clone(),
+        http: Some(config.http.clone()),
+        exec: config.exec.clone(),
+    };
+    register_all(&mut mux, handlers).map_err(Failure::failed)?;
     let server = server(&config, broker.clone(), metrics, signals)?;
     watch::show(metrics, &broker, server.stats(), config.concurrency);
     server.run(mux, signals.drain().clone()).await.map_err(Failure::failed)

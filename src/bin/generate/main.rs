@@ -2,6 +2,11 @@
 //!
 //! `generate write [DIR]` writes them below `DIR`, by default the repository this was built from; `generate
 //! check [DIR]` exits 1 and names each file that is stale, missing or left over.
+//!
+//! The code of `proto/` is written with the feature `codegen` only, since what it takes is long to build. Without
+//! it `check` compares sums: of what the code was made from, and of the code.
+
+mod rpc;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,22 +35,25 @@ fn main() -> ExitCode {
     })
 }
 
-/// Every generated file: its path below the repository, and its text.
-fn files() -> io::Result<BTreeMap<PathBuf, String>> {
-    let mut files = BTreeMap::new();
+/// Generated files: their paths below the repository, and what is in them.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// Every generated file that this build can write.
+fn files(root: &Path) -> io::Result<Files> {
+    let mut files = rpc::files(root)?;
     for definition in crd::definitions() {
         let path = Path::new(CRD_FOLDER).join(format!("{}.yaml", definition.spec.names.plural));
         let body = serde_saphyr::to_string(&definition).map_err(io::Error::other)?;
-        files.insert(path, format!("{HEADER}{body}"));
+        files.insert(path, format!("{HEADER}{body}").into_bytes());
     }
     Ok(files)
 }
 
 fn write(root: &Path) -> io::Result<ExitCode> {
-    fs::create_dir_all(root.join(CRD_FOLDER))?;
-    for (path, text) in files()? {
-        if current(&root.join(&path))?.as_deref() != Some(&text) {
-            fs::write(root.join(&path), text)?;
+    for (path, bytes) in files(root)? {
+        if current(&root.join(&path))?.as_deref() != Some(&bytes[..]) {
+            fs::create_dir_all(root.join(path.parent().unwrap_or(Path::new(""))))?;
+            fs::write(root.join(&path), bytes)?;
             println!("wrote {}", path.display());
         }
     }
@@ -58,8 +66,13 @@ fn write(root: &Path) -> io::Result<ExitCode> {
 
 fn check(root: &Path) -> io::Result<ExitCode> {
     let mut stale = left_over(root)?;
-    for (path, text) in files()? {
-        if current(&root.join(&path))?.as_deref() != Some(&text) {
+    for (path, bytes) in files(root)? {
+        if current(&root.join(&path))?.as_deref() != Some(&bytes[..]) {
+            stale.push(path);
+        }
+    }
+    for path in rpc::strayed(root)? {
+        if !stale.contains(&path) {
             stale.push(path);
         }
     }
@@ -69,26 +82,41 @@ fn check(root: &Path) -> io::Result<ExitCode> {
     Ok(if stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A file's text; `None` when there is no such file.
-fn current(path: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+/// What is in a file; `None` when there is no such file.
+fn current(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Files in the generated folder that nothing generates any more.
+/// Files where only generated ones belong, and that nothing generates any more.
 fn left_over(root: &Path) -> io::Result<Vec<PathBuf>> {
-    let wanted = files()?;
-    let entries = match fs::read_dir(root.join(CRD_FOLDER)) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let paths = entries.map(|entry| Ok(Path::new(CRD_FOLDER).join(entry?.file_name())));
-    let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
+    let wanted = files(root)?;
+    let mut paths = below(root, Path::new(CRD_FOLDER))?;
+    paths.extend(rpc::written(root)?);
     paths.retain(|path| !wanted.contains_key(path));
     paths.sort();
     Ok(paths)
+}
+
+/// Every file below a folder of the repository, by its path from the repository; none when there is no such folder.
+fn below(root: &Path, folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(root.join(&folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let path = folder.join(entry.file_name());
+            if entry.file_type()?.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
