@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::error::{ConfigError, ConfigFault};
 use super::findings::{Findings, Idle};
-use super::server;
 use super::rpc::{self, RpcClient};
 use super::section::{Section, number, shown};
+use super::server;
 use super::service::Service;
 use crate::broker::Endpoint;
 use crate::document::{FieldPath, kind_of};
