@@ -10,10 +10,10 @@
 mod entries;
 mod error;
 mod findings;
-mod redis;
 mod rpc;
 mod scheduler;
 mod section;
+mod server;
 mod service;
 mod worker;
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::entries::{self, Owner};
 use super::error::{ConfigError, ConfigFault};
 use super::findings::{Findings, Idle};
-use super::redis;
 use super::section::Section;
+use super::server;
 use super::service::Service;
 use crate::broker::Endpoint;
 use crate::document::FieldPath;
@@ -43,7 +43,7 @@ pub fn read_scheduler(file: &Path, text: &str) -> Result<SchedulerFile, Vec<Conf
         return Err(found.errors);
     };
     let service = Service::take(&mut keys, &mut found);
-    let redis = redis::take(&mut keys, &mut found);
+    let redis = server::take(&mut keys, &mut found);
     let zone = zone(&mut keys, &mut found);
     let stem = || file.file_stem().map_or_else(|| "scheduler".into(), |stem| stem.to_string_lossy());
     let name = service.name.clone().unwrap_or_else(|| stem().into_owned());

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::error::{ConfigError, ConfigFault};
 use super::findings::{Findings, Idle};
-use super::redis;
 use super::rpc::{self, RpcClient};
 use super::section::{Section, number, shown};
+use super::server;
 use super::service::Service;
 use crate::broker::Endpoint;
 use crate::document::{FieldPath, kind_of};
@@ -46,7 +46,7 @@ pub fn read_worker(file: &Path, text: &str) -> Result<WorkerFile, Vec<ConfigErro
         return Err(found.errors);
     };
     let service = Service::take(&mut keys, &mut found);
-    let redis = redis::take(&mut keys, &mut found);
+    let redis = server::take(&mut keys, &mut found);
     let concurrency = keys.number("Concurrency", 1, 10_000, &mut found).and_then(|n| u16::try_from(n).ok());
     let queues = keys.take("Queues").and_then(|(path, value)| weights(&path, value, &mut found));
     let strict = keys.switch("StrictPriority", &mut found);
