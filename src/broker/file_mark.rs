@@ -15,13 +15,17 @@ const FORMAT: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileMark {
     format: u32,
-    /// Hash of its schedules.
+    /// Hash of its schedules; empty when a newer version wrote the mark, so it is nobody's here.
+    #[serde(default)]
     pub hash: String,
     /// The file, as whoever read it calls it.
+    #[serde(default)]
     pub file: String,
     /// The machine it was read on.
+    #[serde(default)]
     pub host: String,
     /// When.
+    #[serde(default)]
     pub read: Timestamp,
 }
 
@@ -34,7 +38,7 @@ impl FileMark {
 }
 
 impl Broker {
-    /// The file in force under a name; `None` when there is none, or what stands there is no mark of this version.
+    /// The file in force under a name; `None` when there is none, or what stands there is no mark.
     ///
     /// # Errors
     /// [`BrokerError::Command`].
@@ -42,9 +46,11 @@ impl Broker {
         let mut pipe = redis::pipe();
         pipe.get(keys::file_mark(scheduler));
         let (text,): (Option<Vec<u8>>,) = self.pipe("see which file is in force", scheduler, &pipe).await?;
-        Ok(text
-            .and_then(|text| serde_json::from_slice(&text).ok())
-            .filter(|mark: &FileMark| mark.format == FORMAT))
+        let mut mark: Option<FileMark> = text.and_then(|text| serde_json::from_slice(&text).ok());
+        if let Some(mark) = mark.as_mut().filter(|mark| mark.format > FORMAT) {
+            mark.hash.clear();
+        }
+        Ok(mark)
     }
 
     /// Says that this file is in force under a name from now on.

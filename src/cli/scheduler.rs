@@ -28,7 +28,7 @@ The file, as go-zero and asynq have it:
   Location: Asia/Shanghai
   Tasks:
   - {Spec: \"*/20 * * * *\", Type: update-user-earn}
-  - {Spec: \"@every 30s\", Type: hello, Payload: {name: Ann}, Options: {Queue: low, MaxRetry: 3, Timeout: 1m}}
+  - {Spec: \"@every 30s\", Type: hello, Payload: {name: Ann}, Options: {Queue: low}}
 
 Examples:
   cronmill scheduler -f etc/scheduler.yaml

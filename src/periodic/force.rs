@@ -1,6 +1,6 @@
 //! Putting the schedules of a file into force, and keeping them there.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,9 @@ const PAGE: usize = 200;
 const COMPARE: Duration = Duration::from_secs(60);
 /// How often it is looked whether the file is still the one in force.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long after a file was read everything is compared at each look: a process of another file of this name may have
+/// been writing just then, and has not seen yet that it must not.
+const RACE: Duration = Duration::from_secs(5);
 
 /// The schedules that this process fires: those of its file, or all of its file's name where another file is in force.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +51,8 @@ pub(super) struct Force {
     hash: String,
     /// The file was read and Redis does not know yet.
     is_unsaid: bool,
+    /// When Redis was told.
+    said: Option<Instant>,
     /// The other file that is in force.
     superseded_by: Option<FileMark>,
     /// When all of it was last compared with Redis.
@@ -73,6 +78,7 @@ impl Force {
             entries: Vec::new(),
             hash: String::new(),
             is_unsaid: false,
+            said: None,
             superseded_by: None,
             compared: None,
             told: HashMap::new(),
@@ -97,7 +103,7 @@ impl Force {
                 self.is_unsaid = true;
                 return Err(error);
             }
-            (self.superseded_by, self.compared) = (None, None);
+            (self.said, self.superseded_by, self.compared) = (Some(Instant::now()), None, None);
         } else {
             match broker.file_mark(&self.cluster).await? {
                 Some(mark) if mark.hash != self.hash => {
@@ -112,7 +118,8 @@ impl Force {
                 }
             }
         }
-        if self.compared.is_none_or(|at| at.elapsed() >= COMPARE) {
+        let is_race = self.said.is_some_and(|at| at.elapsed() < RACE);
+        if is_race || self.compared.is_none_or(|at| at.elapsed() >= COMPARE) {
             self.compare().await?;
             self.compared = Some(Instant::now());
         }
@@ -152,17 +159,25 @@ impl Force {
     /// Takes out what is not in the file, and writes what is.
     async fn compare(&mut self) -> Result<(), BrokerError> {
         let stored = self.stored().await?;
+        let wanted: HashMap<_, _> =
+            self.entries.iter().map(|entry| (entry.uid.clone(), entry.template.queue.clone())).collect();
+        let mut elsewhere = HashMap::new();
         for (queue, uid, name) in &stored {
-            if !self.entries.iter().any(|entry| entry.uid == *uid) {
-                self.scheduler.remove(queue, uid, &self.cluster).await?;
-                self.told.remove(uid);
-                tracing::info!(entry.id = %uid, queue.name = %queue, "{name} is no longer in the file and was taken out");
+            match wanted.get(uid) {
+                Some(place) if place == queue.as_str() => {}
+                Some(_) => drop(elsewhere.insert(uid.as_str(), queue)),
+                None => {
+                    self.scheduler.remove(queue, uid, &self.cluster).await?;
+                    self.told.remove(uid);
+                    tracing::info!(
+                        entry.id = %uid, queue.name = %queue,
+                        "{name} is no longer in the file and was taken out"
+                    );
+                }
             }
         }
-        let places: BTreeMap<&str, &QueueName> =
-            stored.iter().map(|(queue, uid, _)| (uid.as_str(), queue)).collect();
         let put = |entry: Entry| {
-            let from = places.get(entry.uid.as_str()).copied();
+            let from = elsewhere.get(entry.uid.as_str()).copied();
             let scheduler = &self.scheduler;
             async move {
                 let put = put(scheduler, &entry, from).await;
@@ -235,9 +250,9 @@ impl Force {
     }
 }
 
-/// Writes an entry, wherever it stood before.
+/// Writes an entry, and takes it out of the other queue it stands in.
 async fn put(scheduler: &Scheduler, entry: &Entry, from: Option<&QueueName>) -> Result<(), SchedulerError> {
-    let applied = match from.filter(|from| from.as_str() != entry.template.queue) {
+    let applied = match from {
         Some(from) => scheduler.apply_moved(entry, from).await?,
         None => scheduler.apply(entry).await?,
     };

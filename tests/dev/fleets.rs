@@ -67,8 +67,8 @@ async fn a_template_runs_with_its_arguments_its_variables_and_what_the_queue_say
             .replace("redisName: q\n", "redisName: q\n    weight: 3\n  - {name: low, redisName: low}\n"),
     );
     let mut command = cronmill(&["dev", "--redis", &redis.url(), "--listen", "127.0.0.1:0", "-f"]);
-    let mut dev =
-        Dev::start(command.arg(folder.path()).env("CRONMILL_LISTEN", "127.0.0.1:1").env("INHERITED", "yes"));
+    command.env("CRONMILL_LISTEN", "127.0.0.1:1").env("CRONMILL_CONFIG", "none.yaml").env("INHERITED", "yes");
+    let mut dev = Dev::start(command.arg(folder.path()));
     let seen = folder.file("seen");
     dev.until("the worker has told what it sees", async || seen.exists()).await;
     let seen = lines(&seen);
@@ -86,7 +86,8 @@ async fn a_template_runs_with_its_arguments_its_variables_and_what_the_queue_say
     ] {
         assert!(seen.iter().any(|line| line == expected), "{expected} is not among {seen:#?}");
     }
-    assert!(!seen.iter().any(|line| line.starts_with("CRONMILL_LISTEN")), "they would all want one address");
+    let is_ours = |line: &String| line.starts_with("CRONMILL_LISTEN") || line.starts_with("CRONMILL_CONFIG");
+    assert!(!seen.iter().any(is_ours), "they would all want one address");
     assert_eq!(dev.ended().await, Some(0));
 }
 

@@ -21,3 +21,4 @@ mod metrics;
 mod mirror;
 mod outage;
 mod refusals;
+mod service;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
+use cronmill::config::{read_scheduler, read_worker};
 use cronmill::local::manifest::Manifests;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::markdown::blocks;
+use crate::markdown::{Block, blocks};
 use crate::session::Session;
 use crate::support::until_blocking;
 use crate::{DOCUMENTS, files, read};
@@ -52,7 +54,8 @@ fn every_block_says_what_it_is_in() {
 fn every_manifest_in_the_documents_is_sound() {
     let mut count = 0;
     for document in DOCUMENTS {
-        for block in blocks(&read(document)).into_iter().filter(|block| block.language == "yaml") {
+        let is_manifest = |block: &Block| block.language == "yaml" && !block.about.starts_with("etc/");
+        for block in blocks(&read(document)).into_iter().filter(is_manifest) {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("block.yaml"), &block.text).unwrap();
             let mut manifests = Manifests::open(vec![folder.path().to_owned()], "docs");
@@ -65,6 +68,25 @@ fn every_manifest_in_the_documents_is_sound() {
         }
     }
     assert!(count >= 2, "only {count} manifests were found");
+}
+
+#[test]
+fn every_services_file_in_the_documents_is_sound() {
+    let mut read_as = BTreeSet::new();
+    for block in DOCUMENTS.iter().flat_map(|document| blocks(&read(document))) {
+        let file = Path::new(&block.about);
+        let errors = match block.about.as_str() {
+            "etc/mq.yaml" => read_worker(file, &block.text).err(),
+            "etc/scheduler.yaml" => read_scheduler(file, &block.text).err(),
+            other => {
+                assert!(!other.starts_with("etc/"), "{other} is no service's");
+                continue;
+            }
+        };
+        assert_eq!(errors, None, "{}", block.line);
+        read_as.insert(block.about);
+    }
+    assert_eq!(read_as.len(), 2);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Runs the examples of one document, in their order, as a reader would: in one folder, on one Redis.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -20,6 +21,9 @@ const LIMIT: Duration = Duration::from_secs(90);
 const READS: &[&str] = &["cron ls", "cron ticks", "queue ls", "server ls", "stats", "task ls", "task show"];
 /// The Redis of a reader, as the documents write it.
 const READERS_REDIS: &str = "127.0.0.1:6379";
+
+/// Where a reader's service serves its metrics, as the documents write it.
+const READERS_PORT: &str = "Port: 4010";
 
 /// A reader at work.
 pub(crate) struct Session {
@@ -58,7 +62,9 @@ impl Session {
                 }
             }
             ("yaml", name) if !name.is_empty() => {
-                fs::write(self.path(name), &block.text).expect("a writable folder")
+                let path = self.path(name);
+                fs::create_dir_all(path.parent().expect("it lies in the folder")).expect("a writable folder");
+                fs::write(path, self.at_home(&block.text)).expect("a writable folder")
             }
             ("rust", "examples/enqueue.rs") => self.expect("target/debug/examples/enqueue", block.line),
             ("go", _) => self.run_go(block),
@@ -71,11 +77,19 @@ impl Session {
         self.folder.path().join(name)
     }
 
+    /// A text with the session's Redis in place of the reader's, and a free port in place of the one it listens on.
+    fn at_home(&self, text: &str) -> String {
+        let text = text.replace(READERS_REDIS, &format!("127.0.0.1:{}", self.redis.port()));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        text.replace(READERS_PORT, &format!("Port: {port}"))
+    }
+
     fn run(&mut self, step: &Step, likeness: Likeness, line: usize) {
         let Step { command, shown, is_stopped } = step;
         if let Some((name, value)) = command.strip_prefix("export ").and_then(|rest| rest.split_once('=')) {
-            let here = format!("127.0.0.1:{}", self.redis.port());
-            self.exported.push((name.to_owned(), value.replace(READERS_REDIS, &here)));
+            let value = self.at_home(value);
+            self.exported.push((name.to_owned(), value));
         } else if command == "echo $?" {
             assert_eq!(shown, &[self.last_code.to_string()], "block of line {line}: {command}");
         } else if let Some(command) = command.strip_suffix(" &") {
@@ -137,8 +151,7 @@ impl Session {
 
     fn run_go(&self, block: &Block) {
         let file = self.path("main.go");
-        let here = format!("127.0.0.1:{}", self.redis.port());
-        fs::write(&file, block.text.replace(READERS_REDIS, &here)).expect("a writable folder");
+        fs::write(&file, self.at_home(&block.text)).expect("a writable folder");
         let mut go = Command::new("go");
         go.arg("run").arg(&file).current_dir(root().join("tests/peers")).env("CGO_ENABLED", "0");
         let output = go.output().expect("Go is installed");

@@ -13,6 +13,7 @@ mod demand;
 mod edits;
 mod expiring;
 mod field;
+mod file_mark;
 mod groups;
 mod mirror;
 mod odd_groups;

@@ -60,6 +60,26 @@ async fn an_order_has_its_task_wherever_the_service_was_killed(sort: Sort) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_share_one_outbox_and_one_that_dies_leaves_nothing_behind() {
+    const ORDERS: i64 = 60;
+    let shop = Shop::start(Sort::Postgres).await;
+    let (mut second, others) = shop.replica().await;
+    let clients = shop.clients();
+    for at in 0..ORDERS {
+        let request = format!("request {at}");
+        if at == ORDERS / 2 {
+            second.kill9();
+        }
+        let by_second = if at % 2 == 0 { others.order(&request, 1, 3600).await.ok() } else { None };
+        let by_first = clients.order(&request, 1, 3600).await.unwrap();
+        assert!(by_second.is_none_or(|order| order == by_first), "one order for one request");
+    }
+    all_have_their_tasks(&shop, Step::Enqueued).await;
+    assert_eq!(shop.tasks().len() as i64, ORDERS);
+    truth::assert_holds(&shop.database);
+}
+
 async fn all_have_their_tasks(shop: &Shop, step: Step) {
     let ids = "SELECT 'expire-order-' || id FROM orders WHERE status = 'pending'";
     until(MENDED, &format!("{step:?}: each order has its task, each task its order"), async || {

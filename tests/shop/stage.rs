@@ -136,6 +136,14 @@ impl Shop {
         self.ready().await;
     }
 
+    /// Another program on the same database and Redis, and clients of it.
+    pub(crate) async fn replica(&self) -> (Process, Clients) {
+        let service = serve("127.0.0.1:0", &self.flags);
+        let address = announced(&service).await;
+        let clients = Clients::of(Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy());
+        (service, clients)
+    }
+
     /// Waits until it says that it serves.
     pub(crate) async fn ready(&self) {
         if self.flags.iter().any(|flag| flag == "--tls-cert") {
