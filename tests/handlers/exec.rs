@@ -268,9 +268,10 @@ async fn a_drain_ends_programs_and_costs_their_tasks_no_attempt() {
 
 #[tokio::test]
 async fn a_killed_worker_leaves_no_program_and_its_task_comes_back() {
-    let script = "echo $$ > $HERE/pid; sleep 600; sleep 600";
+    // It gets its payload after the guard was told of it.
+    let script = "read -r line; echo $$ > $HERE/pid; sleep 600; sleep 600";
     let mut field = Field::with(&["--lease=1s"], &[("long", script)]).await;
-    field.run("long").await;
+    field.send(Task::new("exec:long", Bytes::from_static(b"begin\n")).id("long")).await;
     let first = field.pid("pid").await;
     assert!(test_kill_process_group(first).is_ok());
     field.worker.kill9();

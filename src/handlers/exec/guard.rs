@@ -3,6 +3,9 @@
 //! A `kill -9` of the worker would leave them running, while another worker starts them again. The guard reads from a
 //! pipe that only the worker writes to, and the pipe ends when the worker does, however that comes about. It is the
 //! worker's own program, started with words that make it call [`guard`].
+//!
+//! It is told of a program just after that has started, and before the program gets its payload. A worker that is killed
+//! between the two leaves that one program.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
