@@ -41,6 +41,8 @@ pub mod rpc;
 pub mod scaling;
 pub mod schedule;
 pub mod scheduler;
+#[cfg(feature = "shop")]
+pub mod shop;
 pub mod shutdown;
 pub mod task;
 pub mod telemetry;

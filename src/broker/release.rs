@@ -62,8 +62,9 @@ impl Broker {
             for (owner, held) in held {
                 let mut rest = held.as_slice();
                 while !rest.is_empty() {
-                    let found = self.stranded(queue, &owner, &rest[..rest.len().min(TASKS_PER_CALL)]).await?;
-                    rest = rest.get(found.len().max(1)..).unwrap_or_default();
+                    let some = &rest[..rest.len().min(TASKS_PER_CALL)];
+                    let (found, looked_at) = self.stranded(queue, &owner, some).await?;
+                    rest = &rest[looked_at..];
                     let now = self.now_in(queue.as_str());
                     let settle = |task: &Stranded| task.settle(queue, now, Some(&dead.why), &retry_delay);
                     let settled: Vec<_> = found.iter().map(settle).collect();
@@ -95,20 +96,22 @@ impl Broker {
         Ok((next, found))
     }
 
-    /// What is known of the first of these tasks.
+    /// What is known of the first of these tasks, and how many of them were looked at.
     async fn stranded(
         &self,
         queue: &QueueName,
         owner: &Owner,
         held: &[Held],
-    ) -> Result<Vec<Stranded>, BrokerError> {
+    ) -> Result<(Vec<Stranded>, usize), BrokerError> {
         let keys = QueueKeys::new(queue);
         let mut call = script::HELD.key(keys.holders());
         call.arg(keys.task_prefix()).arg(owner.as_str());
         for held in held {
             call.arg(held.id.as_ref()).arg(&held.lease);
         }
-        let reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
-        self.read_stranded(queue, reply).await
+        let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
+        // Nothing looked at would be no answer, and is not to be asked for ever.
+        let looked_at = usize::try_from(reply.int()?).unwrap_or(0).clamp(1, held.len().max(1));
+        Ok((self.read_stranded(queue, reply).await?, looked_at))
     }
 }

@@ -114,7 +114,7 @@ scripts! {
     /// Read tasks whose lease is over.
     EXPIRED = "read_expired.lua" + OWNED + CANCELLED + STRANDED;
     /// Read what a dead worker holds.
-    HELD = "read_held.lua" + CANCELLED + STRANDED;
+    HELD = "read_held.lua" + OWNED + CANCELLED + STRANDED;
     /// Read pending tasks that name a time to begin by.
     UNSTARTED = "read_unstarted.lua";
     /// Forget the times of tasks that have begun or ended.

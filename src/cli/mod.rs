@@ -23,6 +23,8 @@ mod queue;
 pub mod scheduler;
 mod scrape;
 mod server;
+#[cfg(feature = "shop")]
+mod shop;
 #[cfg(feature = "handlers")]
 pub mod shop_data;
 mod stats;

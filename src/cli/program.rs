@@ -18,6 +18,8 @@ use super::operator::OperatorArgs;
 use super::queue::QueueCommand;
 use super::scheduler::SchedulerArgs;
 use super::server::ServerCommand;
+#[cfg(feature = "shop")]
+use super::shop::ShopCommand;
 #[cfg(feature = "handlers")]
 use super::shop_data::ShopDataArgs;
 use super::stats::StatsArgs;
@@ -54,6 +56,9 @@ enum Command {
     Server(ServerCommand),
     /// Print totals over all queues, and what matters of Redis itself.
     Stats(StatsArgs),
+    #[cfg(feature = "shop")]
+    #[command(subcommand)]
+    Shop(ShopCommand),
     /// Write a SQLite file of users and orders to try the bundled handlers on.
     #[cfg(feature = "handlers")]
     ShopData(ShopDataArgs),
@@ -98,6 +103,8 @@ impl Command {
             Self::Queue(command) => once(command.run()),
             Self::Server(command) => once(command.run()),
             Self::Stats(args) => once(args.run()),
+            #[cfg(feature = "shop")]
+            Self::Shop(command) => command.run(),
             #[cfg(feature = "handlers")]
             Self::ShopData(args) => once(args.run()),
             Self::Completion(args) => args.run(Program::command()),

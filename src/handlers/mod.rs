@@ -3,13 +3,19 @@
 //! A handler knows its payload and its work; what it works on is given at registration. Called by the worker's
 //! command line, or by a program that wants some of them beside its own.
 
+pub mod check_order_status;
+pub mod delete_expire_order;
 pub mod earnings;
 pub mod error;
 pub mod exec;
 pub mod hello;
 pub mod http;
+mod order_outcome;
 mod payload;
+mod settle_earnings;
+pub mod shop_client;
 pub mod shop_data;
+pub mod shop_error;
 pub mod update_user_earn;
 
 use std::path::PathBuf;
@@ -19,6 +25,8 @@ pub use error::ShopError;
 pub use exec::ExecHandler;
 pub use http::HttpHandler;
 pub use payload::PayloadError;
+pub use shop_client::{ShopClient, ShopTarget};
+pub use shop_error::{ShopCallError, ShopTargetError};
 
 use crate::worker::{Mux, MuxError};
 use earnings::Shop;
@@ -26,7 +34,10 @@ use earnings::Shop;
 /// What the bundled handlers work on.
 #[derive(Clone, Debug, Default)]
 pub struct HandlersConfig {
-    /// The shop's SQLite file, opened when a task first needs it. Without one, such tasks fail and say so.
+    /// The shop's services. Without them, the handlers that look after orders are not there.
+    pub shop: Option<ShopClient>,
+    /// The shop's SQLite file for `update-user-earn`, where its services are not named; opened when a task first needs
+    /// it. Without either, such tasks fail and say so.
     pub database: Option<PathBuf>,
     /// Sends tasks to web servers. Without it, tasks of the types `http` and `http:<name>` find no handler.
     pub http: Option<HttpHandler>,
@@ -40,11 +51,16 @@ pub struct HandlersConfig {
 ///
 /// [`MuxError::Duplicate`] when `mux` has a handler of one of these types already.
 pub fn register_all(mux: &mut Mux, config: HandlersConfig) -> Result<(), MuxError> {
-    let shop = config.database.map(|path| Arc::new(Shop::new(path)));
     mux.handle(hello::KIND, hello::hello)?;
-    mux.handle(update_user_earn::KIND, move |context, task| {
-        update_user_earn::update_user_earn(shop.clone(), context, task)
-    })?;
+    match config.shop {
+        Some(shop) => serve_shop(mux, &shop)?,
+        None => {
+            let shop = config.database.map(|path| Arc::new(Shop::new(path)));
+            mux.handle(update_user_earn::KIND, move |context, task| {
+                settle_earnings::settle_earnings(shop.clone(), context, task)
+            })?;
+        }
+    }
     if let Some(http) = config.http {
         mux.handle(http::KIND, http)?;
     }
@@ -53,4 +69,20 @@ pub fn register_all(mux: &mut Mux, config: HandlersConfig) -> Result<(), MuxErro
         exec.kinds().try_for_each(|kind| mux.handle(kind, exec.clone()))?;
     }
     Ok(())
+}
+
+/// Registers what works on the shop's services.
+fn serve_shop(mux: &mut Mux, shop: &ShopClient) -> Result<(), MuxError> {
+    let client = shop.clone();
+    mux.handle(update_user_earn::KIND, move |context, task| {
+        update_user_earn::update_user_earn(client.clone(), context, task)
+    })?;
+    let client = shop.clone();
+    mux.handle(check_order_status::KIND, move |context, task| {
+        check_order_status::check_order_status(client.clone(), context, task)
+    })?;
+    let client = shop.clone();
+    mux.handle(delete_expire_order::KIND, move |context, task| {
+        delete_expire_order::delete_expire_order(client.clone(), context, task)
+    })
 }

@@ -1,6 +1,7 @@
 //! JSON payloads of the bundled handlers.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 
 /// A payload that is not what its task type takes. Its text quotes no values.
 #[derive(Debug, thiserror::Error)]
@@ -24,14 +25,39 @@ impl PayloadError {
     }
 }
 
-/// Reads the payload of a task of type `kind`; no bytes at all mean all defaults.
-pub(super) fn read<T: DeserializeOwned + Default>(
+/// The version of a payload's form: 1, which may be left out.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Version;
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let found = serde_json::Value::deserialize(deserializer)?;
+        if found == 1 { Ok(Self) } else { Err(D::Error::custom(OTHER_VERSION)) }
+    }
+}
+
+const OTHER_VERSION: &str = "its version is not 1, the only one known here";
+
+/// [`read`] for a type with a field of [`Version`]. A payload of another version is told by that, whatever else is
+/// strange in it.
+pub(super) fn read_versioned<T: DeserializeOwned>(
     kind: &'static str,
     bytes: &[u8],
 ) -> Result<T, PayloadError> {
-    if bytes.is_empty() {
-        return Ok(T::default());
+    #[derive(Deserialize)]
+    struct Head {
+        version: Option<serde_json::Value>,
     }
+    let head = serde_json::from_slice::<Head>(bytes).ok();
+    if head.and_then(|head| head.version).is_some_and(|version| version != 1) {
+        return Err(PayloadError { kind, problem: OTHER_VERSION.to_owned() });
+    }
+    read(kind, bytes)
+}
+
+/// Reads the payload of a task of type `kind`; no bytes at all mean an empty object.
+pub(super) fn read<T: DeserializeOwned>(kind: &'static str, bytes: &[u8]) -> Result<T, PayloadError> {
+    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
     let problem = match serde_json::from_slice(bytes) {
         // Serde takes an array too, and gives its items to the fields in their order.
         Ok(_) if bytes.trim_ascii_start().first() != Some(&b'{') => "it is not an object".to_owned(),
@@ -50,7 +76,7 @@ fn problem(error: &serde_json::Error) -> String {
     }
     let text = error.to_string();
     match text.split_once(" at line ").map_or(text.as_str(), |(said, _)| said) {
-        said if said.starts_with("unknown field") => said.to_owned(),
+        said if said.starts_with("unknown field") || said.starts_with("missing field") => said.to_owned(),
         said => said.rsplit_once(", expected ").map_or_else(
             || "it has the wrong shape".to_owned(),
             |(_, expected)| format!("a value is not {expected}"),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::revision::Revision;
 use super::stable_hash;
 use super::timing::{TimingSource, engine_version};
-use crate::task::{DEFAULT_TIMEOUT_S, Message};
+use crate::task::{DEFAULT_MAX_RETRY, DEFAULT_TIMEOUT_S, Message};
 
 /// The highest format that this version reads and writes: 2 added unique tasks and groups.
 ///
@@ -113,6 +113,44 @@ pub struct Template {
 }
 
 impl Entry {
+    /// The entry of a program that fires a schedule of its own, without an object or a file: tasks of the type `kind`
+    /// in a queue, without payload, with the defaults of a CronTask. It is known as `program/kind`; fields may be changed
+    /// afterwards, and [`content_hash`](Self::content_hash) then belongs into the revision.
+    #[must_use]
+    pub fn periodic(program: &str, schedule: &str, kind: &str, queue: &str) -> Self {
+        let mut entry = Self {
+            format: 1,
+            uid: local_uid("Program", program, kind).to_string(),
+            namespace: program.to_owned(),
+            name: kind.to_owned(),
+            cluster: program.to_owned(),
+            revision: Revision { epoch: 0, generation: 0, hash: String::new() },
+            timing: TimingSource {
+                schedules: vec![schedule.to_owned()],
+                hash_key: format!("{program}/{kind}"),
+                ..TimingSource::default()
+            },
+            concurrency: Concurrency::default(),
+            suspend: false,
+            starting_deadline_s: None,
+            catch_up: CatchUp::default(),
+            template: Template {
+                kind: kind.to_owned(),
+                queue: queue.to_owned(),
+                payload: Bytes::new(),
+                headers: BTreeMap::new(),
+                max_retry: DEFAULT_MAX_RETRY,
+                timeout_s: None,
+                deadline_s: None,
+                retention_s: 0,
+                unique_s: None,
+                group: String::new(),
+            },
+        };
+        entry.revision.hash = entry.content_hash();
+        entry
+    }
+
     /// The lowest format that says all this entry means.
     #[must_use]
     pub fn lowest_format(&self) -> u32 {

@@ -51,6 +51,7 @@ struct Inner {
     fleet_wanted: Family<FleetLabels, Gauge>,
     leading: Gauge,
     status_writes: Counter,
+    shop_outbox: Gauge,
     queues: RwLock<BTreeMap<String, QueueMetrics>>,
     /// Queues that are shown though nothing of this process runs their tasks.
     watched: RwLock<BTreeSet<String>>,
@@ -165,6 +166,11 @@ impl Metrics {
         self.inner.status_writes.inc();
     }
 
+    /// This many tasks of new orders are not in Redis yet.
+    pub fn set_shop_outbox(&self, rows: i64) {
+        self.inner.shop_outbox.set(rows);
+    }
+
     /// Redis's clock minus this machine's, in seconds.
     pub fn set_redis_clock_offset(&self, seconds: f64) {
         self.inner.clock_offset.set(seconds);
@@ -264,6 +270,7 @@ impl Inner {
             fleet_wanted: Family::default(),
             leading: Gauge::default(),
             status_writes: Counter::default(),
+            shop_outbox: Gauge::default(),
             queues: RwLock::default(),
             watched: RwLock::default(),
             stats_source: OnceLock::new(),
@@ -319,6 +326,11 @@ impl Inner {
             "cronmill_operator_status_refreshes",
             "Writes of what changes all the time in the status of objects",
             self.status_writes.clone(),
+        );
+        registry.register(
+            "cronmill_shop_outbox_rows",
+            "Tasks of new orders that are not in Redis yet",
+            self.shop_outbox.clone(),
         );
         registry.register(
             "cronmill_fleet_workers",

@@ -267,6 +267,22 @@ async fn a_drain_ends_programs_and_costs_their_tasks_no_attempt() {
 }
 
 #[tokio::test]
+async fn a_killed_worker_leaves_no_program_and_its_task_comes_back() {
+    let script = "echo $$ > $HERE/pid; sleep 600; sleep 600";
+    let mut field = Field::with(&["--lease=1s"], &[("long", script)]).await;
+    field.run("long").await;
+    let first = field.pid("pid").await;
+    assert!(test_kill_process_group(first).is_ok());
+    field.worker.kill9();
+    gone("the first program", first).await;
+    let programs = [("CRONMILL_EXEC", "long=/bin/echo again".to_owned())];
+    let mut second = program(&field.redis, &["--lease=1s"], &programs, field.folder.path());
+    let _second = Process::start("cronmill-worker", &mut second);
+    let view = field.reaches("long", State::Completed).await;
+    assert_eq!((view.message.retried, result(&view)), (0, "again\n"));
+}
+
+#[tokio::test]
 async fn what_a_program_leaves_behind_is_killed_and_holds_nothing_up() {
     let leaves = "sleep 600 & echo $$ > $HERE/leaves; echo done";
     // A session of its own is out of reach, and holds the pipes.

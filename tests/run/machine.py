@@ -40,6 +40,14 @@ TOOLS = {
         Tool("faketime", ("faketime", "--version"), packages=("faketime",)),
         Tool("ps", ("ps", "--version"), packages=("procps",)),
         Tool("sqlite3", ("sqlite3", "--version"), packages=("sqlite3",)),
+        Tool(
+            "postgres",
+            # Debian keeps it off the path.
+            ("sh", "-c", 'PATH="$PATH:$(ls -d /usr/lib/postgresql/*/bin 2>&- | tail -n 1)" postgres --version'),
+            (14,),
+            packages=("postgresql",),
+        ),
+        Tool("psql", ("psql", "--version"), (14,), packages=("postgresql-client",)),
         Tool("etcd", ("etcd", "--version"), (3, 4), packages=("etcd-server",)),
         Tool("runc", ("runc", "--version"), (1, 1), packages=("runc",)),
         Tool("cni", ("/usr/lib/cni/ptp", "--version"), packages=("containernetworking-plugins",)),

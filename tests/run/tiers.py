@@ -67,6 +67,8 @@ def features():
     for name in sorted(package()["features"]):
         if name != "default":
             yield Step(f"feature {name}", (*check, "--features", name))
+    generate = ("cargo", "run", "--locked", "--no-default-features", "--features", "codegen", "--bin", "generate")
+    yield Step("code of proto", (*generate, "--", "check", "."))
 
 
 def unit():
@@ -175,7 +177,8 @@ SETTINGS = {
     "links": Target(needs=(*REDIS, "openssl", "faketime", "python3")),
     "proofs": Target(needs=(*REDIS, "go", "python3")),
     "schedule": Target(needs=("go",)),
-    "support": Target(needs=(*REDIS, "openssl")),
+    "shop": Target(needs=(*REDIS, "postgres", "psql", "sqlite3", "openssl")),
+    "support": Target(needs=(*REDIS, "postgres", "psql", "openssl")),
 }
 
 

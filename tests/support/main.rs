@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::proxy::contains;
-use support::{Fault, Process, Proxy, RedisServer, until, until_blocking};
+use support::{Fault, Postgres, Process, Proxy, RedisServer, until, until_blocking};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -49,6 +49,22 @@ fn a_server_demands_its_password_and_knows_its_users() {
     let refused = Command::new("redis-cli").args(["-p", &port, "GET", "a"]).output().expect("redis-cli runs");
     assert!(String::from_utf8_lossy(&refused.stdout).contains("NOAUTH"), "{refused:?}");
     assert!(redis.url().contains(":sesame@"));
+}
+
+#[test]
+fn a_postgres_keeps_what_was_committed_through_a_crash_and_is_gone_with_its_guard() {
+    let mut server = Postgres::start();
+    let port = server.port();
+    server.judge("CREATE TABLE t (x INTEGER); INSERT INTO t VALUES (7)");
+    let session = server.session("BEGIN; INSERT INTO t VALUES (8)");
+    until_blocking(SOON, "the session is there", || session.stdout().iter().any(|line| line == "held"));
+    server.stop();
+    TcpStream::connect(("127.0.0.1", port)).expect_err("nobody listens any more");
+    server.start_again();
+    assert_eq!(server.judge("SELECT x FROM t"), ["7"]);
+    assert_eq!(Postgres::start().judge("SELECT COUNT(*) FROM pg_tables WHERE tablename = 't'"), ["0"]);
+    drop(server);
+    TcpStream::connect(("127.0.0.1", port)).expect_err("nobody listens any more");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What test targets share: private Redis servers, a breaking proxy, processes that die with their test,
+//! What test targets share: private servers of Redis and PostgreSQL, a breaking proxy, processes that die with their test,
 //! real Go peers, and waiting for a condition.
 //!
 //! A target takes it in at its root, publicly, so that what it does not use is no dead code:
@@ -14,6 +14,7 @@ pub mod entry;
 pub mod go_program;
 pub mod http;
 pub mod peers;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod redis_cluster;
@@ -29,6 +30,7 @@ pub mod wait;
 pub use api_server::ApiServer;
 pub use asynqmon::Asynqmon;
 pub use peers::Peers;
+pub use postgres::Postgres;
 pub use process::Process;
 pub use proxy::{Fault, Proxy};
 pub use redis_cluster::Cluster;

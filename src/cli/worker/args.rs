@@ -16,11 +16,12 @@ use crate::cli::args::redis::secret;
 use crate::cli::args::{FileNotes, Given, Listen, LogArgs, PathArg, RedisArgs, parse_duration, parse_switch};
 use crate::cli::exit::Failure;
 use crate::config::{Idle, WorkerFile, read_text, read_worker};
-use crate::handlers::exec::{ExecConfig, ExecConfigError, ExecHandler, ExecPrograms};
+use crate::handlers::exec::{ExecConfig, ExecConfigError, ExecGuard, ExecHandler, ExecPrograms};
 use crate::handlers::http::{HttpConfig, HttpConfigError, HttpHandler, HttpHosts, HttpTargets};
+use crate::handlers::{ShopClient, ShopTarget, ShopTargetError};
 use crate::task::QueueWeights;
 
-/// Runs the bundled task handlers: exec, hello, http, update-user-earn.
+/// Runs the bundled task handlers: check-order-status, delete-expire-order, exec, hello, http, update-user-earn.
 ///
 /// SIGTERM or SIGINT drains: nothing new is taken, what runs gets the shutdown timeout, the rest goes back to
 /// the front of its queue without an attempt spent. A second signal ends that time now, a third leaves at once.
@@ -79,8 +80,28 @@ pub(super) struct WorkerArgs {
         hide_default_value = true
     )]
     listen: Listen,
-    /// The SQLite file that update-user-earn works on, as `cronmill shop-data` writes it; without it, such tasks
-    /// fail and say so.
+    /// The shop's services for update-user-earn, check-order-status and delete-expire-order, as
+    /// `cronmill shop serve` serves them: http://host:port, or https:// for TLS; without it, this worker has no
+    /// handlers for the last two.
+    #[arg(
+        long,
+        env = "CRONMILL_SHOP_TARGET",
+        value_name = "URL",
+        default_value = "",
+        hide_default_value = true
+    )]
+    shop_target: String,
+    /// PEM file of certificate authorities to trust for a shop's https:// instead of the public ones.
+    #[arg(
+        long,
+        env = "CRONMILL_SHOP_CA",
+        value_name = "FILE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    shop_ca: PathArg,
+    /// The SQLite file that update-user-earn works on where no shop's services are named, as `cronmill shop-data`
+    /// writes it; without either, such tasks fail and say so.
     #[arg(
         long,
         env = "CRONMILL_DATABASE",
@@ -124,7 +145,10 @@ pub(super) struct WorkerArgs {
 }
 
 /// Why a block of an RPC client does nothing.
-const NO_CLIENTS: &str = "no handler calls it";
+const NO_CLIENTS: &str = "the shop has one address for all its services here: give it with --shop-target";
+
+/// The one word with which the worker's program is the guard of another worker's programs.
+pub(super) const EXEC_GUARD: &str = "guard-programs";
 
 /// Names of environment variables.
 #[derive(Clone, Debug)]
@@ -158,6 +182,7 @@ pub(super) struct Config {
     pub(super) archive: ArchiveLimits,
     pub(super) shutdown_timeout: Duration,
     pub(super) listen: Option<SocketAddr>,
+    pub(super) shop: Option<ShopClient>,
     pub(super) database: Option<PathBuf>,
     pub(super) http: HttpHandler,
     pub(super) exec: Option<ExecHandler>,
@@ -188,6 +213,7 @@ impl WorkerArgs {
             endpoint: self.redis.endpoint_or(given, redis)?,
             http: http_handler(&self.http_targets, self.http_hosts, self.http_ca.0.as_deref())?,
             exec: exec_handler(&self.exec, &self.exec_env)?,
+            shop: shop_client(self.shop_target, self.shop_ca.0.as_deref())?,
             queues: given.or("queues", self.queues, queues),
             strict: given.or("strict", self.strict, strict),
             concurrency: given.or("concurrency", self.concurrency, concurrency).into(),
@@ -230,13 +256,34 @@ fn http_handler(
     }
     hosts.into_iter().for_each(|list| config.hosts.extend(list));
     let source = "--http-ca or CRONMILL_HTTP_CA";
-    if let Some(file) = authorities {
-        let pem = std::fs::read(file).map_err(|error| {
-            Failure::usage(error).context(format!("read {}", file.display())).context(source)
-        })?;
-        config.authorities = Some(pem);
-    }
+    config.authorities = read_authorities(authorities, source)?;
     HttpHandler::new(config).map_err(|error| Failure::usage(error).context(source))
+}
+
+fn read_authorities(file: Option<&Path>, source: &'static str) -> Result<Option<Vec<u8>>, Failure> {
+    let read = |file: &Path| {
+        let failed =
+            |error| Failure::usage(error).context(format!("read {}", file.display())).context(source);
+        std::fs::read(file).map_err(failed)
+    };
+    file.map(read).transpose()
+}
+
+fn shop_client(url: String, authorities: Option<&Path>) -> Result<Option<ShopClient>, Failure> {
+    let (ca, target) = ("--shop-ca or CRONMILL_SHOP_CA", "--shop-target or CRONMILL_SHOP_TARGET");
+    let authorities = read_authorities(authorities, ca)?;
+    if url.is_empty() {
+        return match authorities {
+            None => Ok(None),
+            Some(_) => Err(Failure::usage(ShopTargetError::NoTls).context(ca)),
+        };
+    }
+    let source = |error: &ShopTargetError| if matches!(error, ShopTargetError::Url) { target } else { ca };
+    let client = ShopClient::new(ShopTarget { url, authorities });
+    client.map(Some).map_err(|error| {
+        let source = source(&error);
+        Failure::usage(error).context(source)
+    })
 }
 
 fn exec_handler(lists: &[SecretString], variables: &[Variables]) -> Result<Option<ExecHandler>, Failure> {
@@ -251,7 +298,10 @@ fn exec_handler(lists: &[SecretString], variables: &[Variables]) -> Result<Optio
     }
     let names = variables.iter().flat_map(|list| &list.0).map(String::as_str).chain(["PATH"]);
     let environment = names.filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect();
-    ExecHandler::new(ExecConfig { programs, environment }).map(Some).map_err(wrong)
+    let program = std::env::current_exe();
+    let program = program.map_err(|error| Failure::failed(error).context("find this program's own file"))?;
+    let guard = Some(ExecGuard { program, words: vec![EXEC_GUARD.into()] });
+    ExecHandler::new(ExecConfig { programs, environment, guard }).map(Some).map_err(wrong)
 }
 
 impl fmt::Debug for Config {

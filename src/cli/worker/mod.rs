@@ -13,13 +13,13 @@ use clap::{CommandFactory, FromArgMatches};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use self::args::{Checked, Config, WorkerArgs};
+use self::args::{Checked, Config, EXEC_GUARD, WorkerArgs};
 use self::watch::{AttemptMetrics, Phase};
 use super::args::{FileNotes, Given};
 use super::connect;
 use super::exit::{Failure, exit_code};
 use crate::broker::Broker;
-use crate::handlers::{HandlersConfig, register_all};
+use crate::handlers::{HandlersConfig, exec, register_all};
 use crate::shutdown::{Signals, signals};
 use crate::telemetry::{self, Health, Metrics};
 use crate::worker::{Mux, Server};
@@ -35,6 +35,10 @@ const LEAVE_LIMIT: Duration = Duration::from_millis(200);
 /// Runs the program: flags, environment and file in, exit code out.
 #[must_use]
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == EXEC_GUARD) {
+        exec::guard(std::io::stdin().lock());
+        return ExitCode::SUCCESS;
+    }
     let parsed = WorkerArgs::command().try_get_matches();
     let parsed = parsed.and_then(|matches| Ok((WorkerArgs::from_arg_matches(&matches)?, matches)));
     let (args, matches) = match parsed {
@@ -106,6 +110,7 @@ async fn work(config: Config, signals: &Signals, metrics: &Metrics, phase: &Phas
         database: config.database.clone(),
         http: Some(config.http.clone()),
         exec: config.exec.clone(),
+        shop: config.shop.clone(),
     };
     register_all(&mut mux, handlers).map_err(Failure::failed)?;
     let server = server(&config, broker.clone(), metrics, signals)?;

@@ -135,6 +135,14 @@ pub enum ExecConfigError {
         /// The name.
         name: String,
     },
+    /// The process that would end programs if this one were killed.
+    #[error("start the guard of programs ({})", program.display())]
+    Guard {
+        /// What it is.
+        program: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// A program that is not there or cannot be executed.
     #[error("program {name}: look at {}", path.display())]
     NoProgram {
@@ -154,6 +162,7 @@ impl ExecConfigError {
         match self {
             Self::Program { .. } => "BadProgram",
             Self::Duplicate { .. } => "DuplicateProgram",
+            Self::Guard { .. } => "NoGuard",
             Self::NoProgram { .. } => "NoProgram",
         }
     }
@@ -161,6 +170,6 @@ impl ExecConfigError {
     /// Whether the same configuration may be taken later: a program may be put where it should be.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::NoProgram { .. })
+        matches!(self, Self::Guard { .. } | Self::NoProgram { .. })
     }
 }

@@ -16,6 +16,7 @@
 //! A program is the first process of its own group. When it has ended, what is left of the group is killed.
 
 mod error;
+mod guard;
 mod meaning;
 mod process;
 mod program;
@@ -27,8 +28,10 @@ use std::time::Duration;
 use tracing::warn;
 
 pub use error::{ExecConfigError, ExecError};
+pub use guard::{ExecGuard, guard};
 pub use program::ExecPrograms;
 
+use self::guard::Guard;
 use self::meaning::{Meaning, last_lines};
 use self::process::Running;
 use self::program::Program;
@@ -49,22 +52,28 @@ pub struct ExecConfig {
     pub programs: ExecPrograms,
     /// Their environment, before the variables that say which task it is.
     pub environment: Vec<(OsString, OsString)>,
+    /// What ends running programs when this process is killed. Without it they run on then, unless they are in a
+    /// container of which this process is the first.
+    pub guard: Option<ExecGuard>,
 }
 
 /// Starts programs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ExecHandler {
     config: Arc<ExecConfig>,
+    guard: Option<Guard>,
 }
 
 impl ExecHandler {
     /// A handler for these programs.
     ///
     /// # Errors
-    /// [`ExecConfigError::NoProgram`] when one of them is not there or cannot be executed.
+    /// [`ExecConfigError::NoProgram`] when one of them is not there or cannot be executed, [`ExecConfigError::Guard`]
+    /// when the guard cannot be started.
     pub fn new(config: ExecConfig) -> Result<Self, ExecConfigError> {
         config.programs.check()?;
-        Ok(Self { config: Arc::new(config) })
+        let guard = config.guard.as_ref().map(Guard::start).transpose()?;
+        Ok(Self { config: Arc::new(config), guard })
     }
 
     /// The types to register it for: one for each program.
@@ -87,7 +96,7 @@ impl Handler for ExecHandler {
         let mut command = program.command();
         command.env_clear().envs(self.config.environment.iter().map(|(name, value)| (name, value)));
         command.envs(told(&context));
-        let running = Running::start(command).map_err(start)?;
+        let running = Running::start(command, self.guard.clone()).map_err(start)?;
         let stop = async { patience(context.cancelled().await) };
         let ended = running.attend(task.payload(), stop).await.map_err(start)?;
         let said = last_lines(&ended.stderr);

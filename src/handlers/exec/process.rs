@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Stop;
+use super::guard::Guard;
 
 /// Bytes of standard output that are kept, the first.
 const STDOUT_BYTES_MAX: usize = 64 * 1024;
@@ -28,6 +29,7 @@ const LINGER: Duration = Duration::from_millis(500);
 pub(super) struct Running {
     child: Child,
     group: Pid,
+    guard: Option<Guard>,
     /// Awoken when any process of ours ends.
     endings: unix::Signal,
 }
@@ -49,13 +51,17 @@ struct Output {
 }
 
 impl Running {
-    pub(super) fn start(mut command: Command) -> io::Result<Self> {
+    pub(super) fn start(mut command: Command, guard: Option<Guard>) -> io::Result<Self> {
         // Listening begins before there is anything to hear.
         let endings = signal(SignalKind::child())?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let child = command.spawn()?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(Self { group: group.expect("not waited for yet, it has an id"), child, endings })
+        let group = group.expect("not waited for yet, it has an id");
+        if let Some(guard) = &guard {
+            guard.watch(group);
+        }
+        Ok(Self { child, group, guard, endings })
     }
 
     /// Gives it its input and takes its output until it has ended. Once `stop` resolves it is told to stop, and is
@@ -117,8 +123,7 @@ impl Running {
                 Some(if heard { Stop::Heard } else { Stop::Killed(patience) })
             }
         };
-        // Before the first process is waited for: until then no other group can have its number.
-        self.signal(Signal::KILL);
+        self.kill();
         let status = self.child.wait().await?;
         let _ended_or_late = timeout(LINGER, self.bury()).await;
         Ok((status, stopped))
@@ -147,6 +152,15 @@ impl Running {
         }
     }
 
+    /// Kills all of them. To be called before the first process is waited for: until then no other group can have its
+    /// number.
+    fn kill(&self) {
+        self.signal(Signal::KILL);
+        if let Some(guard) = &self.guard {
+            guard.forget(self.group);
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         // It fails only when nothing is left of the group, or nothing that would let us.
         if let Err(error) = kill_process_group(self.group, signal)
@@ -162,7 +176,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         // Once it has been waited for, its number may be another's.
         if self.child.id().is_some() {
-            self.signal(Signal::KILL);
+            self.kill();
         }
     }
 }

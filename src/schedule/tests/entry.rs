@@ -218,3 +218,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_entry_of_a_program_is_the_same_at_each_start_and_changes_with_its_schedule() {
+    let entry = |schedule| Entry::periodic("my-program", schedule, "hello", "default");
+    let first = entry("@every 2s");
+    assert_eq!(entry("@every 2s"), first);
+    assert_eq!((first.key().as_str(), first.lowest_format()), ("my-program/hello", first.format));
+    assert_eq!(first.revision.hash, first.content_hash());
+    let edited = entry("@every 3s");
+    assert_eq!(edited.uid, first.uid);
+    assert_ne!(edited.revision, first.revision);
+    let message = first.message(at("2026-11-26T16:40:02Z"));
+    let told = (message.kind.as_str(), message.queue.as_str(), message.max_retry, message.payload.len());
+    assert_eq!(told, ("hello", "default", 25, 0));
+}
