@@ -128,7 +128,7 @@ struct Shelf {
 impl Shelf {
     fn new(id: i64, rng: &mut Rng) -> Self {
         let currency = if id % 10 == 0 { "USD" } else { "CNY" };
-        Self { id, price_minor: rng.i64(1_00..=500_00), currency, sold: 0 }
+        Self { id, price_minor: rng.i64(100..=50_000), currency, sold: 0 }
     }
 
     fn row(&self) -> Vec<Cell> {

@@ -114,6 +114,11 @@ pub(crate) fn has_test(sources: &[String], name: &str) -> bool {
     let heads = [format!("fn {name}("), format!("async fn {name}(")];
     sources.iter().any(|source| {
         let lines: Vec<&str> = source.lines().collect();
+        // What this macro is given becomes two tests.
+        let mut given = source.split("on_both_databases!(").skip(1).filter_map(|rest| rest.split(')').next());
+        if given.any(|names| names.split(',').any(|given| given.trim() == name)) {
+            return true;
+        }
         let is_head = |line: &str| heads.iter().any(|head| line.trim().starts_with(head.as_str()));
         let is_attribute = |line: &&str| line.trim().starts_with("#[");
         (0..lines.len()).filter(|&at| is_head(lines[at])).any(|at| {
@@ -160,6 +165,10 @@ fn a_function_that_is_no_test_does_not_count() {
     let source = ["fn helper() {}\n#[test]\nfn real() {}\n    #[tokio::test(flavor = \"x\")]\n    async fn waits() {}\n".to_owned()];
     assert!(has_test(&source, "real") && has_test(&source, "waits"));
     assert!(!has_test(&source, "helper") && !has_test(&source, "rea"));
+    let both =
+        ["on_both_databases!(\n    first,\n    second,\n);\nasync fn first() {}\nasync fn third() {}\n"
+            .to_owned()];
+    assert!(has_test(&both, "second") && !has_test(&both, "third"));
 }
 
 #[test]

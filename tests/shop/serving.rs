@@ -65,7 +65,7 @@ async fn an_order_is_placed_paid_completed_and_refunded_once(sort: Sort) {
 
     // Not due: it stays. Paid: it stays as well.
     let close = CloseUnpaidOrderRequest { order_id: order.id };
-    let left = clients.orders.close_unpaid_order(close.clone()).await.unwrap().into_inner();
+    let left = clients.orders.close_unpaid_order(close).await.unwrap().into_inner();
     assert_eq!((left.closed, left.order.unwrap().status()), (false, OrderStatus::Pending));
     assert!(clients.pay(&order).await.unwrap().paid);
     assert!(!clients.pay(&order).await.unwrap().paid, "the same payment is taken once");
@@ -76,11 +76,11 @@ async fn an_order_is_placed_paid_completed_and_refunded_once(sort: Sort) {
     assert_eq!((left.closed, left.order.unwrap().status()), (false, OrderStatus::Paid));
 
     let complete = CompleteOrderRequest { order_id: order.id };
-    assert!(clients.orders.complete_order(complete.clone()).await.unwrap().into_inner().completed);
+    assert!(clients.orders.complete_order(complete).await.unwrap().into_inner().completed);
     assert!(!clients.orders.complete_order(complete).await.unwrap().into_inner().completed);
     truth::assert_holds(&shop.database);
     let refund = RefundOrderRequest { order_id: order.id };
-    assert!(clients.orders.refund_order(refund.clone()).await.unwrap().into_inner().refunded);
+    assert!(clients.orders.refund_order(refund).await.unwrap().into_inner().refunded);
     assert!(!clients.orders.refund_order(refund).await.unwrap().into_inner().refunded);
     let read = clients.orders.get_order(GetOrderRequest { order_id: order.id }).await.unwrap().into_inner();
     assert_eq!(read.order.unwrap().status(), OrderStatus::Refunded);

@@ -5,15 +5,16 @@ use crate::stage::Database;
 const RULES: &[(&str, &str)] = &[
     (
         "stock = start - sold + returned",
-        "SELECT r.id, r.stock, r.stock_start FROM resources r WHERE r.stock <> r.stock_start - (SELECT
-             COALESCE(SUM(o.quantity), 0) FROM orders o WHERE o.resource_id = r.id
-             AND o.status IN ('pending', 'paid', 'completed'))",
+        "SELECT r.id, r.stock, r.stock_start FROM resources r LEFT JOIN
+             (SELECT resource_id, SUM(quantity) AS sum FROM orders WHERE status IN ('pending', 'paid', 'completed')
+                 GROUP BY resource_id) o ON o.resource_id = r.id
+             WHERE r.stock <> r.stock_start - COALESCE(o.sum, 0)",
     ),
     (
         "the ledger says of each order what it owes",
-        "SELECT o.id, o.status FROM orders o WHERE
-             (SELECT COALESCE(SUM(l.amount_minor), 0) FROM ledger l WHERE l.order_id = o.id) <>
-             CASE WHEN o.status IN ('paid', 'completed') THEN o.amount_minor ELSE 0 END",
+        "SELECT o.id, o.status FROM orders o LEFT JOIN
+             (SELECT order_id, SUM(amount_minor) AS sum FROM ledger GROUP BY order_id) l ON l.order_id = o.id
+             WHERE COALESCE(l.sum, 0) <> CASE WHEN o.status IN ('paid', 'completed') THEN o.amount_minor ELSE 0 END",
     ),
     (
         "who has paid has a payment, and nobody else",
