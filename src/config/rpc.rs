@@ -29,6 +29,30 @@ pub struct RpcClient {
     pub timeout: Option<Duration>,
 }
 
+impl RpcClient {
+    /// Whose client it is, by its key in lower case: `order` for `OrderRpcConf`.
+    #[must_use]
+    pub fn service(&self) -> String {
+        let key = self.key.to_lowercase();
+        key.trim_end_matches("conf").trim_end_matches("rpc").trim_end_matches(['_', '-']).to_owned()
+    }
+
+    /// The URLs of the service; `None` where it is to be found in a way that is not known here, such as etcd.
+    #[must_use]
+    pub fn urls(&self) -> Option<Vec<String>> {
+        let addresses = match &self.target {
+            None => self.endpoints.clone(),
+            Some(target) => {
+                let rest = target.strip_prefix("dns:///").or_else(|| target.strip_prefix("direct:///"));
+                let bare = (!target.contains("://")).then_some(target.as_str());
+                rest.or(bare)?.split(',').map(str::to_owned).collect()
+            }
+        };
+        let urls: Vec<_> = addresses.iter().map(|address| format!("http://{address}")).collect();
+        (!urls.is_empty()).then_some(urls)
+    }
+}
+
 /// Whether a key, in lower case, is one of an RPC client.
 fn is_client(key: &str) -> bool {
     key.ends_with("rpcconf") || key.ends_with("rpc")

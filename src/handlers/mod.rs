@@ -25,7 +25,7 @@ pub use error::ShopError;
 pub use exec::ExecHandler;
 pub use http::HttpHandler;
 pub use payload::PayloadError;
-pub use shop_client::{ShopClient, ShopTarget};
+pub use shop_client::{ServiceTarget, ShopClient, ShopTarget};
 pub use shop_error::{ShopCallError, ShopTargetError};
 
 use crate::worker::{Mux, MuxError};

@@ -36,25 +36,97 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Where the shop's services are.
+/// Where one of the shop's services is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceTarget {
+    /// `http://host:port`, or `https://host:port` for TLS; of several, calls are spread over those that answer.
+    pub urls: Vec<String>,
+    /// How long one call may take; `None`: as long as the task may.
+    pub timeout: Option<Duration>,
+}
+
+/// Where the shop's services are that handlers call.
 #[derive(Clone, Debug, Default)]
 pub struct ShopTarget {
-    /// `http://host:port`, or `https://host:port` for TLS.
-    pub url: String,
+    /// The orders.
+    pub orders: ServiceTarget,
+    /// Payments and earnings.
+    pub trade: ServiceTarget,
     /// Certificate authorities to trust for `https://` instead of the public ones, in PEM.
     pub authorities: Option<Vec<u8>>,
 }
 
-/// Calls the shop's services. Cheap to clone; clones share the connection, which is made at the first call.
+impl ShopTarget {
+    /// All services at one address.
+    #[must_use]
+    pub fn at(url: impl Into<String>) -> Self {
+        let service = ServiceTarget { urls: vec![url.into()], timeout: None };
+        Self { orders: service.clone(), trade: service, authorities: None }
+    }
+}
+
+/// Calls the shop's services. Cheap to clone; clones share the connections, which are made at the first call.
 #[derive(Clone)]
 pub struct ShopClient {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    url: String,
-    endpoint: Endpoint,
+    orders: Service,
+    trade: Service,
+}
+
+/// One service, as it is called.
+struct Service {
+    /// For errors.
+    name: String,
+    endpoints: Vec<Endpoint>,
+    timeout: Option<Duration>,
     channel: OnceLock<Channel>,
+}
+
+impl Service {
+    fn new(target: ServiceTarget, authorities: Option<&[u8]>) -> Result<Self, ShopTargetError> {
+        let mut names = Vec::with_capacity(target.urls.len());
+        let mut endpoints = Vec::with_capacity(target.urls.len());
+        for url in &target.urls {
+            let (name, endpoint) = endpoint(url, authorities)?;
+            names.push(name);
+            endpoints.push(endpoint);
+        }
+        if endpoints.is_empty() {
+            return Err(ShopTargetError::Url);
+        }
+        Ok(Self { name: names.join(", "), endpoints, timeout: target.timeout, channel: OnceLock::new() })
+    }
+
+    fn channel(&self) -> Channel {
+        // Made here because it needs the runtime that it will be used on.
+        let made = self.channel.get_or_init(|| match self.endpoints.as_slice() {
+            [only] => only.connect_lazy(),
+            several => Channel::balance_list(several.iter().cloned()),
+        });
+        made.clone()
+    }
+}
+
+fn endpoint(url: &str, authorities: Option<&[u8]>) -> Result<(String, Endpoint), ShopTargetError> {
+    let url = Url::parse(url).ok().filter(is_target).ok_or(ShopTargetError::Url)?;
+    let is_secure = url.scheme() == "https";
+    let url = url.as_str().trim_end_matches('/').to_owned();
+    let mut endpoint = Endpoint::from_shared(url.clone()).map_err(|_| ShopTargetError::Url)?;
+    match authorities {
+        Some(_) if !is_secure => return Err(ShopTargetError::NoTls),
+        authorities if is_secure => endpoint = endpoint.tls_config(tls(authorities)?).map_err(refused)?,
+        _ => {}
+    }
+    let agent = concat!("cronmill-worker/", env!("CARGO_PKG_VERSION"));
+    let endpoint = endpoint.user_agent(agent).expect("a program's name is a header");
+    let endpoint = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(ASK_AFTER)
+        .keep_alive_timeout(ANSWER_WITHIN);
+    Ok((url, endpoint))
 }
 
 impl ShopClient {
@@ -63,22 +135,10 @@ impl ShopClient {
     /// # Errors
     /// [`ShopTargetError`] when the URL or the authorities cannot be used.
     pub fn new(target: ShopTarget) -> Result<Self, ShopTargetError> {
-        let url = Url::parse(&target.url).ok().filter(is_target).ok_or(ShopTargetError::Url)?;
-        let is_secure = url.scheme() == "https";
-        let url = url.as_str().trim_end_matches('/').to_owned();
-        let mut endpoint = Endpoint::from_shared(url.clone()).map_err(|_| ShopTargetError::Url)?;
-        match target.authorities {
-            Some(_) if !is_secure => return Err(ShopTargetError::NoTls),
-            authorities if is_secure => endpoint = endpoint.tls_config(tls(authorities)?).map_err(refused)?,
-            _ => {}
-        }
-        let agent = concat!("cronmill-worker/", env!("CARGO_PKG_VERSION"));
-        let endpoint = endpoint.user_agent(agent).expect("a program's name is a header");
-        let endpoint = endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(ASK_AFTER)
-            .keep_alive_timeout(ANSWER_WITHIN);
-        Ok(Self { shared: Arc::new(Shared { url, endpoint, channel: OnceLock::new() }) })
+        let authorities = target.authorities.as_deref();
+        let orders = Service::new(target.orders, authorities)?;
+        let trade = Service::new(target.trade, authorities)?;
+        Ok(Self { shared: Arc::new(Shared { orders, trade }) })
     }
 
     /// The calls of one attempt.
@@ -95,16 +155,11 @@ impl ShopClient {
         }
         Ok(Calls { shop: self, until })
     }
-
-    fn channel(&self) -> Channel {
-        // Made here because it needs the runtime that it will be used on.
-        self.shared.channel.get_or_init(|| self.shared.endpoint.connect_lazy()).clone()
-    }
 }
 
 impl fmt::Debug for ShopClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ShopClient").field(&self.shared.url).finish()
+        f.debug_tuple("ShopClient").field(&self.shared.orders.name).field(&self.shared.trade.name).finish()
     }
 }
 
@@ -117,10 +172,10 @@ fn is_target(url: &Url) -> bool {
         && is_open
 }
 
-fn tls(authorities: Option<Vec<u8>>) -> Result<ClientTlsConfig, ShopTargetError> {
+fn tls(authorities: Option<&[u8]>) -> Result<ClientTlsConfig, ShopTargetError> {
     let Some(pem) = authorities else { return Ok(ClientTlsConfig::new().with_webpki_roots()) };
     // What is no certificate is passed over in silence there.
-    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     if certificates.map_or(true, |found| found.is_empty()) {
         return Err(ShopTargetError::Authorities);
     }
@@ -143,7 +198,10 @@ impl Calls<'_> {
         let send =
             |channel, request| async move { OrderServiceClient::new(channel).get_order(request).await };
         let doing = "read an order";
-        self.call(doing, message, send).await?.order.ok_or(ShopCallError::Incomplete { doing })
+        self.call(&self.shop.shared.orders, doing, message, send)
+            .await?
+            .order
+            .ok_or(ShopCallError::Incomplete { doing })
     }
 
     pub(super) async fn complete(
@@ -153,7 +211,7 @@ impl Calls<'_> {
         let message = order::CompleteOrderRequest { order_id };
         let send =
             |channel, request| async move { OrderServiceClient::new(channel).complete_order(request).await };
-        self.call("complete an order", message, send).await
+        self.call(&self.shop.shared.orders, "complete an order", message, send).await
     }
 
     pub(super) async fn close_unpaid(
@@ -164,7 +222,7 @@ impl Calls<'_> {
         let send = |channel, request| async move {
             OrderServiceClient::new(channel).close_unpaid_order(request).await
         };
-        self.call("close an unpaid order", message, send).await
+        self.call(&self.shop.shared.orders, "close an unpaid order", message, send).await
     }
 
     /// Whether the order's payment is known.
@@ -172,7 +230,7 @@ impl Calls<'_> {
         let message = trade::GetPaymentRequest { order_id };
         let send =
             |channel, request| async move { TradeServiceClient::new(channel).get_payment(request).await };
-        match self.call("read a payment", message, send).await {
+        match self.call(&self.shop.shared.trade, "read a payment", message, send).await {
             Ok(answer) => Ok(answer.payment.is_some()),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
@@ -187,7 +245,7 @@ impl Calls<'_> {
         let message = order::OpenBatchRequest { run: run.to_owned(), max };
         let send =
             |channel, request| async move { OrderServiceClient::new(channel).open_batch(request).await };
-        Ok(self.call("open a batch", message, send).await?.batch)
+        Ok(self.call(&self.shop.shared.orders, "open a batch", message, send).await?.batch)
     }
 
     pub(super) async fn list_batch(
@@ -199,7 +257,7 @@ impl Calls<'_> {
         let message = order::ListBatchRequest { batch_id: batch_id.to_owned(), after_entry, limit };
         let send =
             |channel, request| async move { OrderServiceClient::new(channel).list_batch(request).await };
-        Ok(self.call("read a batch", message, send).await?.entries)
+        Ok(self.call(&self.shop.shared.orders, "read a batch", message, send).await?.entries)
     }
 
     /// Answers whether this call credited it, and not an earlier one.
@@ -211,18 +269,19 @@ impl Calls<'_> {
         let message = trade::CreditBatchRequest { batch_id: batch_id.to_owned(), totals };
         let send =
             |channel, request| async move { TradeServiceClient::new(channel).credit_batch(request).await };
-        Ok(self.call("credit a batch", message, send).await?.credited)
+        Ok(self.call(&self.shop.shared.trade, "credit a batch", message, send).await?.credited)
     }
 
     pub(super) async fn close_batch(&self, batch_id: &str) -> Result<(), ShopCallError> {
         let message = order::CloseBatchRequest { batch_id: batch_id.to_owned() };
         let send =
             |channel, request| async move { OrderServiceClient::new(channel).close_batch(request).await };
-        self.call("close a batch", message, send).await.map(drop)
+        self.call(&self.shop.shared.orders, "close a batch", message, send).await.map(drop)
     }
 
     async fn call<T, R, F>(
         &self,
+        service: &Service,
         doing: &'static str,
         message: T,
         send: impl Fn(Channel, Request<T>) -> F,
@@ -235,14 +294,15 @@ impl Calls<'_> {
         let mut pause = PAUSE_MIN;
         loop {
             let mut request = Request::new(message.clone());
-            if let Some(until) = self.until {
-                request.set_timeout(until.saturating_duration_since(Instant::now()));
+            let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+            if let Some(limit) = left.into_iter().chain(service.timeout).min() {
+                request.set_timeout(limit);
             }
-            let status = match send(self.shop.channel(), request).await {
+            let status = match send(service.channel(), request).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => status,
             };
-            let error = ShopCallError::answered(doing, &self.shop.shared.url, status);
+            let error = ShopCallError::answered(doing, &service.name, status);
             let next = Instant::now() + pause;
             let is_in_time = next < give_up && self.until.is_none_or(|until| next < until);
             if !error.may_pass_soon() || !is_in_time {
@@ -260,10 +320,9 @@ mod tests {
     use super::*;
 
     fn target(url: &str, authorities: Option<&str>) -> Result<String, String> {
-        let target =
-            ShopTarget { url: url.to_owned(), authorities: authorities.map(|text| text.as_bytes().to_vec()) };
-        ShopClient::new(target)
-            .map(|client| client.shared.url.clone())
+        let authorities = authorities.map(|text| text.as_bytes().to_vec());
+        ShopClient::new(ShopTarget { authorities, ..ShopTarget::at(url) })
+            .map(|client| client.shared.trade.name.clone())
             .map_err(|error| error.reason().to_owned())
     }
 

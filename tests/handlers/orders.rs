@@ -124,3 +124,23 @@ async fn what_no_attempt_can_mend_is_archived_at_once() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_rpc_blocks_of_a_workers_file_say_where_the_services_are() {
+    let services = Services::start(0, 5).await;
+    let customer = services.customer();
+    let paid = customer.order(HOUR).await;
+    customer.pay(&paid).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mq.yaml");
+    let (address, nobody) = (&services.address, crate::support::http::free_address().await);
+    // Of two addresses one answers.
+    let text = format!(
+        "OrderRpcConf: {{Endpoints: ['{address}', '{nobody}'], NonBlock: true}}\n\
+         TradeRpcConf: {{Target: 'dns:///{address}'}}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let _worker = services.worker_by(&file);
+    services.enqueue("check-order-status", "check", &payload(&paid)).await;
+    assert_eq!(services.result("check").await, told(&paid, "completed", "completed"));
+}

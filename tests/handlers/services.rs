@@ -88,6 +88,13 @@ impl Services {
         Process::start("cronmill-worker", command.args(flags))
     }
 
+    /// A worker that reads this file beside its flags.
+    pub(crate) fn worker_by(&self, file: &Path) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cronmill-worker"));
+        clean(&mut command).env("CRONMILL_REDIS_URL", self.redis.url()).arg("-f").arg(file);
+        Process::start("cronmill-worker", &mut command)
+    }
+
     pub(crate) async fn send(&self, task: Task) {
         Client::new(self.broker.clone()).enqueue(task.retention(Duration::from_secs(600))).await.unwrap();
     }

@@ -15,10 +15,10 @@ use crate::cli::args::duration::parse_positive_duration;
 use crate::cli::args::redis::secret;
 use crate::cli::args::{FileNotes, Given, Listen, LogArgs, PathArg, RedisArgs, parse_duration, parse_switch};
 use crate::cli::exit::Failure;
-use crate::config::{Idle, WorkerFile, read_text, read_worker};
+use crate::config::{Idle, RpcClient, WorkerFile, read_text, read_worker};
 use crate::handlers::exec::{ExecConfig, ExecConfigError, ExecGuard, ExecHandler, ExecPrograms};
 use crate::handlers::http::{HttpConfig, HttpConfigError, HttpHandler, HttpHosts, HttpTargets};
-use crate::handlers::{ShopClient, ShopTarget, ShopTargetError};
+use crate::handlers::{ServiceTarget, ShopClient, ShopTarget, ShopTargetError};
 use crate::task::QueueWeights;
 
 /// Runs the bundled task handlers: check-order-status, delete-expire-order, exec, hello, http, update-user-earn.
@@ -145,7 +145,8 @@ pub(super) struct WorkerArgs {
 }
 
 /// Why a block of an RPC client does nothing.
-const NO_CLIENTS: &str = "the shop has one address for all its services here: give it with --shop-target";
+const NO_CLIENT: &str = "no handler calls it";
+const OTHER_TARGET: &str = "--shop-target is given";
 
 /// The one word with which the worker's program is the guard of another worker's programs.
 pub(super) const EXEC_GUARD: &str = "guard-programs";
@@ -199,7 +200,9 @@ impl WorkerArgs {
     /// What was typed and what stands in the file, checked.
     pub(super) fn check(self, given: Given<'_>) -> Result<Checked, Failure> {
         let file = self.config.0.as_deref().map(worker_file).transpose()?;
-        let notes = self.config.0.zip(file.as_ref()).map(|(path, file)| notes(path, file));
+        let shop = shop_client(&self.shop_target, self.shop_ca.0.as_deref(), file.as_ref())?;
+        let is_given = !self.shop_target.is_empty();
+        let notes = self.config.0.zip(file.as_ref()).map(|(path, file)| notes(path, file, is_given));
         let service = file.as_ref().map(|file| file.service.clone());
         let log = match &service {
             Some(service) => self.log.or(given, service),
@@ -213,7 +216,7 @@ impl WorkerArgs {
             endpoint: self.redis.endpoint_or(given, redis)?,
             http: http_handler(&self.http_targets, self.http_hosts, self.http_ca.0.as_deref())?,
             exec: exec_handler(&self.exec, &self.exec_env)?,
-            shop: shop_client(self.shop_target, self.shop_ca.0.as_deref())?,
+            shop,
             queues: given.or("queues", self.queues, queues),
             strict: given.or("strict", self.strict, strict),
             concurrency: given.or("concurrency", self.concurrency, concurrency).into(),
@@ -233,9 +236,15 @@ fn worker_file(path: &Path) -> Result<WorkerFile, Failure> {
 }
 
 /// What is to be said of a worker's file.
-fn notes(path: PathBuf, file: &WorkerFile) -> FileNotes {
-    let clients =
-        file.rpc.iter().map(|client| Idle { key: client.key.clone(), line: client.line, why: NO_CLIENTS });
+fn notes(path: PathBuf, file: &WorkerFile, has_target: bool) -> FileNotes {
+    let why = |client: &RpcClient| match client.service().as_str() {
+        "order" | "trade" => has_target.then_some(OTHER_TARGET),
+        _ => Some(NO_CLIENT),
+    };
+    let clients = file
+        .rpc
+        .iter()
+        .filter_map(|client| Some(Idle { key: client.key.clone(), line: client.line, why: why(client)? }));
     let mut idle: Vec<_> = file.idle.iter().cloned().chain(clients).collect();
     idle.sort_by_key(|idle| idle.line);
     let name = file.service.told_name().map(str::to_owned);
@@ -269,21 +278,55 @@ fn read_authorities(file: Option<&Path>, source: &'static str) -> Result<Option<
     file.map(read).transpose()
 }
 
-fn shop_client(url: String, authorities: Option<&Path>) -> Result<Option<ShopClient>, Failure> {
+fn shop_client(
+    url: &str,
+    authorities: Option<&Path>,
+    file: Option<&WorkerFile>,
+) -> Result<Option<ShopClient>, Failure> {
     let (ca, target) = ("--shop-ca or CRONMILL_SHOP_CA", "--shop-target or CRONMILL_SHOP_TARGET");
     let authorities = read_authorities(authorities, ca)?;
-    if url.is_empty() {
+    let shop = match file {
+        _ if !url.is_empty() => Some(ShopTarget::at(url)),
+        Some(file) => filed_shop(&file.rpc)?,
+        None => None,
+    };
+    let Some(shop) = shop else {
         return match authorities {
             None => Ok(None),
             Some(_) => Err(Failure::usage(ShopTargetError::NoTls).context(ca)),
         };
-    }
+    };
     let source = |error: &ShopTargetError| if matches!(error, ShopTargetError::Url) { target } else { ca };
-    let client = ShopClient::new(ShopTarget { url, authorities });
+    let client = ShopClient::new(ShopTarget { authorities, ..shop });
     client.map(Some).map_err(|error| {
         let source = source(&error);
         Failure::usage(error).context(source)
     })
+}
+
+/// Where a file says that the shop's services are.
+fn filed_shop(clients: &[RpcClient]) -> Result<Option<ShopTarget>, Failure> {
+    let service = |name: &str| {
+        let client = clients.iter().find(|client| client.service() == name);
+        let target = |client: &RpcClient| {
+            let urls = client.urls().ok_or_else(|| {
+                let (key, line) = (&client.key, client.line);
+                Failure::usage(anyhow::anyhow!(
+                    "{key} (line {line}) does not say where the service is (allowed: Endpoints, or a Target of \
+                     dns:///HOST:PORT)"
+                ))
+            })?;
+            Ok::<_, Failure>(ServiceTarget { urls, timeout: client.timeout })
+        };
+        client.map(target).transpose()
+    };
+    match (service("order")?, service("trade")?) {
+        (None, None) => Ok(None),
+        (Some(orders), Some(trade)) => Ok(Some(ShopTarget { orders, trade, authorities: None })),
+        (Some(_), None) | (None, Some(_)) => Err(Failure::usage(anyhow::anyhow!(
+            "of OrderRpcConf and TradeRpcConf only one is there; the handlers of orders call both"
+        ))),
+    }
 }
 
 fn exec_handler(lists: &[SecretString], variables: &[Variables]) -> Result<Option<ExecHandler>, Failure> {

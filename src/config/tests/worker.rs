@@ -88,6 +88,23 @@ fn the_tutorials_file_is_read_as_it_stands() {
 }
 
 #[test]
+fn a_client_says_whose_it_is_and_where_that_is() {
+    for (block, service, urls) in [
+        ("OrderRpcConf: {Endpoints: ['a:1', 'b:2']}", "order", Some(vec!["http://a:1", "http://b:2"])),
+        ("trade_rpc: {Target: 'dns:///trade:3'}", "trade", Some(vec!["http://trade:3"])),
+        ("TradeRpc: {Target: 'direct:///a:1,b:2'}", "trade", Some(vec!["http://a:1", "http://b:2"])),
+        ("TradeRpc: {Target: 'trade:3'}", "trade", Some(vec!["http://trade:3"])),
+        ("TradeRpc: {Target: 'etcd://etcd:2379/trade'}", "trade", None),
+        ("TradeRpc: {Etcd: {Hosts: ['etcd:2379'], Key: trade}}", "trade", None),
+    ] {
+        let file = read(block);
+        let client = &file.rpc[0];
+        let urls = urls.map(|urls| urls.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!((client.service().as_str(), client.urls()), (service, urls), "{block}");
+    }
+}
+
+#[test]
 fn keys_are_alike_in_upper_and_lower_case_and_json_is_read_too() {
     let file =
         read("concurrency: 3\nREDIS: {host: h}\nqueues: {Critical: 6, low: 1}\nstrictpriority: true\n");
