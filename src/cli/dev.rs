@@ -1,6 +1,5 @@
 //! `cronmill dev`: manifests in force on this machine, without a cluster.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,16 +9,15 @@ use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::args::redis::{endpoint, secret};
 use super::args::{Listen, LogArgs};
 use super::exit::{Failure, is_users_to_mend};
+use super::probes::{Probes, once_running};
 use super::scrape;
 use crate::local::{Dev, Event, GuardCommand, LocalError, Options, Redis};
 use crate::shutdown::{self, Signals};
-use crate::telemetry::{self, Health, Metrics, Readiness, TelemetryError};
+use crate::telemetry::Metrics;
 
 mod show;
 
@@ -111,12 +109,10 @@ impl DevArgs {
     async fn serve(self) -> Result<(), Failure> {
         let signals = shutdown::signals();
         let signals = signals.map_err(|error| Failure::failed(error).context("listen for signals"))?;
-        let (metrics, served) = (Metrics::new(env!("CARGO_PKG_VERSION")), CancellationToken::new());
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let is_running = Arc::new(AtomicBool::new(false));
-        let probes = match self.listen.0 {
-            Some(addr) => Some(self::probes(addr, &metrics, &signals, &is_running, &served).await?),
-            None => None,
-        };
+        let health = once_running(&signals, &is_running, "the manifests are not in force yet");
+        let probes = Probes::start(self.listen.0, &metrics, health).await?;
         let show = Arc::new(Show::start(self.output));
         let ran = tokio::select! {
             ran = self.start_and_run(metrics, &signals, &is_running, &show) => ran,
@@ -125,14 +121,7 @@ impl DevArgs {
             ))),
         };
         show.flush();
-        served.cancel();
-        if let Some(probes) = probes {
-            match probes.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(%error, reason = error.reason(), "probes were not served"),
-                Err(error) => tracing::error!(%error, "probes were not served"),
-            }
-        }
+        probes.end().await;
         ran
     }
 
@@ -155,7 +144,7 @@ impl DevArgs {
         let starting = Dev::start(options, move |event: Event| told.event(&event));
         let Some(started) = signals.drain().run_until_cancelled(starting).await else { return Ok(()) };
         let mut dev = started.map_err(refused)?;
-        watch(&metrics, &dev);
+        scrape::show(&metrics, dev.broker());
         is_running.store(true, Ordering::Relaxed);
         dev.run(signals.drain().clone()).await.map_err(refused)?;
         match dev.wrong() {
@@ -192,31 +181,6 @@ impl DevArgs {
             metrics,
         })
     }
-}
-
-/// Serves probes and metrics; a taken address is an error at once.
-async fn probes(
-    addr: SocketAddr,
-    metrics: &Metrics,
-    signals: &Signals,
-    is_running: &Arc<AtomicBool>,
-    stop: &CancellationToken,
-) -> Result<JoinHandle<Result<(), TelemetryError>>, Failure> {
-    let listener = telemetry::bind(addr).await.map_err(Failure::failed)?;
-    let (drain, is_running) = (signals.drain().clone(), Arc::clone(is_running));
-    let health = Health::new(move || match is_running.load(Ordering::Relaxed) {
-        _ if drain.is_cancelled() => Readiness::NotReady("draining".into()),
-        true => Readiness::Ready,
-        false => Readiness::NotReady("the manifests are not in force yet".into()),
-    });
-    Ok(tokio::spawn(telemetry::serve(listener, metrics.clone(), health, stop.clone())))
-}
-
-/// Shows what Redis knows at each scrape.
-fn watch(metrics: &Metrics, dev: &Dev) {
-    scrape::show_queues(metrics, dev.broker());
-    let clock = dev.broker().clone();
-    metrics.refresh_with(move |metrics| metrics.set_redis_clock_offset(clock.clock_offset().as_secs_f64()));
 }
 
 /// Ends what a [`Dev`] of another process of this program started, once that process is gone.

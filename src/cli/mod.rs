@@ -18,6 +18,7 @@ mod host;
 #[cfg(feature = "operator")]
 pub mod operator;
 mod output;
+mod probes;
 mod program;
 mod queue;
 pub mod scheduler;

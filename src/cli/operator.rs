@@ -3,20 +3,19 @@
 mod retire;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Error;
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio_util::sync::CancellationToken;
 
 use super::args::redis::secret;
 use super::args::{Listen, LogArgs};
 use super::exit::Failure;
+use super::probes::Probes;
 use crate::operator::{Operator, OperatorError, Options};
 use crate::shutdown;
-use crate::telemetry::{self, Health, Metrics};
+use crate::telemetry::{Health, Metrics};
 
 /// How long the rest may take after it was told to stop.
 const END_LIMIT: Duration = Duration::from_secs(20);
@@ -152,12 +151,12 @@ impl OperatorArgs {
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let listen = self.listen.0;
         let operator = Operator::new(self.options(metrics.clone())).await.map_err(refused)?;
-        let (served, drain) = (CancellationToken::new(), signals.drain().clone());
+        let drain = signals.drain().clone();
         let health = Health::new(operator.readiness());
-        let probes = match listen {
-            Some(addr) => Some(probes(addr, &metrics, &health, &served).await?),
-            None => None,
-        };
+        let probes = Probes::start(listen, &metrics, health.clone()).await?;
+        if let Some(addr) = probes.address() {
+            tracing::info!(%addr, "serves /metrics, /livez and /readyz at {addr}");
+        }
         let overdue = async {
             drain.cancelled().await;
             tokio::select! {
@@ -172,14 +171,7 @@ impl OperatorArgs {
         if let Err(Failure::Failed(error)) = &ran {
             health.declare_dead(error.to_string());
         }
-        served.cancel();
-        if let Some(probes) = probes {
-            match probes.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(%error, reason = error.reason(), "probes were not served"),
-                Err(error) => tracing::error!(%error, "probes were not served"),
-            }
-        }
+        probes.end().await;
         ran
     }
 
@@ -216,19 +208,6 @@ fn pod(name: &str) -> Option<String> {
 /// A name that no other replica has.
 fn anybody() -> String {
     format!("{}_{}", super::host::name(), uuid::Uuid::new_v4())
-}
-
-async fn probes(
-    addr: SocketAddr,
-    metrics: &Metrics,
-    health: &Health,
-    stop: &CancellationToken,
-) -> Result<tokio::task::JoinHandle<Result<(), telemetry::TelemetryError>>, Failure> {
-    let listener = telemetry::bind(addr).await.map_err(Failure::failed)?;
-    if let Ok(addr) = listener.local_addr() {
-        tracing::info!(%addr, "serves /metrics, /livez and /readyz at {addr}");
-    }
-    Ok(tokio::spawn(telemetry::serve(listener, metrics.clone(), health.clone(), stop.clone())))
 }
 
 fn refused(error: OperatorError) -> Failure {

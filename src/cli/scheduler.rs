@@ -8,18 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Error;
 use clap::Args;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::args::config::refused;
 use super::args::{FileNotes, Given, Listen, LogArgs, RedisArgs};
 use super::exit::Failure;
+use super::probes::{Probes, once_running};
 use super::{connect, scrape};
-use crate::broker::{Broker, Endpoint};
+use crate::broker::Endpoint;
 use crate::config::SchedulerFile;
 use crate::periodic::{Found, Options, Periodic, read_file};
 use crate::shutdown::{self, Signals};
-use crate::telemetry::{self, Health, Metrics, Readiness, TelemetryError};
+use crate::telemetry::Metrics;
 
 const EXAMPLES: &str = "\
 The file, as go-zero and asynq have it:
@@ -106,24 +105,15 @@ async fn serve(checked: Checked) -> Result<(), Failure> {
     let signals = shutdown::signals();
     let signals = signals.map_err(|error| Failure::failed(error).context("listen for signals"))?;
     let asked = hangups()?;
-    let (metrics, served) = (Metrics::new(env!("CARGO_PKG_VERSION")), CancellationToken::new());
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let is_running = Arc::new(AtomicBool::new(false));
-    let probes = match checked.listen {
-        Some(addr) => Some(self::probes(addr, &metrics, &signals, &is_running, &served).await?),
-        None => None,
-    };
+    let health = once_running(&signals, &is_running, "the schedules are not in force yet");
+    let probes = Probes::start(checked.listen, &metrics, health).await?;
     let ran = tokio::select! {
         ran = fire(checked, metrics, &signals, &is_running, asked) => ran,
         () = signals.hurry().cancelled() => Err(Failure::Failed(Error::msg("left at the second signal"))),
     };
-    served.cancel();
-    if let Some(probes) = probes {
-        match probes.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, reason = error.reason(), "probes were not served"),
-            Err(error) => tracing::error!(%error, "probes were not served"),
-        }
-    }
+    probes.end().await;
     ran
 }
 
@@ -136,7 +126,7 @@ async fn fire(
 ) -> Result<(), Failure> {
     let stop = signals.drain();
     let Some(broker) = connect::patiently(&checked.endpoint, stop).await? else { return Ok(()) };
-    show(&metrics, &broker);
+    scrape::show(&metrics, &broker);
     let options = Options { path: checked.path, found: checked.found, host: super::host::name(), metrics };
     let Some(periodic) = Periodic::start(broker, options, stop).await? else { return Ok(()) };
     is_running.store(true, Ordering::Relaxed);
@@ -159,29 +149,4 @@ fn hangups() -> Result<mpsc::Receiver<()>, Failure> {
         }
     });
     Ok(asked)
-}
-
-/// Shows what Redis knows at each scrape.
-fn show(metrics: &Metrics, broker: &Broker) {
-    scrape::show_queues(metrics, broker);
-    let clock = broker.clone();
-    metrics.refresh_with(move |metrics| metrics.set_redis_clock_offset(clock.clock_offset().as_secs_f64()));
-}
-
-/// Serves probes and metrics; a taken address is an error at once.
-async fn probes(
-    addr: SocketAddr,
-    metrics: &Metrics,
-    signals: &Signals,
-    is_running: &Arc<AtomicBool>,
-    stop: &CancellationToken,
-) -> Result<JoinHandle<Result<(), TelemetryError>>, Failure> {
-    let listener = telemetry::bind(addr).await.map_err(Failure::failed)?;
-    let (drain, is_running) = (signals.drain().clone(), Arc::clone(is_running));
-    let health = Health::new(move || match is_running.load(Ordering::Relaxed) {
-        _ if drain.is_cancelled() => Readiness::NotReady("draining".into()),
-        true => Readiness::Ready,
-        false => Readiness::NotReady("the schedules are not in force yet".into()),
-    });
-    Ok(tokio::spawn(telemetry::serve(listener, metrics.clone(), health, stop.clone())))
 }

@@ -4,6 +4,13 @@ use crate::broker::{Broker, BrokerError, QueueSummary};
 use crate::task::QueueName;
 use crate::telemetry::{Metrics, QueueStats};
 
+/// Shows what a Redis knows: its queues, and how far its clock is from ours.
+pub(super) fn show(metrics: &Metrics, broker: &Broker) {
+    show_queues(metrics, broker);
+    let clock = broker.clone();
+    metrics.refresh_with(move |metrics| metrics.set_redis_clock_offset(clock.clock_offset().as_secs_f64()));
+}
+
 /// Shows the state of the queues that `metrics` knows, in asynq's names.
 pub(super) fn show_queues(metrics: &Metrics, broker: &Broker) {
     let broker = broker.clone();

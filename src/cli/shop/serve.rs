@@ -9,18 +9,18 @@ use std::time::Duration;
 
 use anyhow::Error;
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 
 use super::database::DatabaseArgs;
 use crate::broker::Endpoint;
 use crate::cli::args::{Listen, LogArgs, RedisArgs};
 use crate::cli::connect;
 use crate::cli::exit::Failure;
+use crate::cli::probes::Probes;
 use crate::producer::Client;
 use crate::shop::{self, Options, ServeError, TlsFiles};
 use crate::shutdown::{Signals, signals};
 use crate::task::QueueName;
-use crate::telemetry::{self, Health, Metrics, Readiness};
+use crate::telemetry::{Health, Metrics, Readiness};
 
 /// Serve orders, resources and payments over gRPC, with health and reflection.
 ///
@@ -92,25 +92,11 @@ impl ServeArgs {
 
 async fn run(options: Options, endpoint: Endpoint, listen: Option<SocketAddr>) -> Result<(), Failure> {
     let signals = signals().map_err(|error| Failure::failed(error).context("listen for signals"))?;
-    let probed = CancellationToken::new();
-    let probes = match listen {
-        Some(addr) => {
-            let listener = telemetry::bind(addr).await.map_err(Failure::failed)?;
-            let health = Health::new(readiness(&options.serving));
-            Some(tokio::spawn(telemetry::serve(listener, options.metrics.clone(), health, probed.clone())))
-        }
-        None => None,
-    };
+    let health = Health::new(readiness(&options.serving));
+    let probes = Probes::start(listen, &options.metrics, health).await?;
     let ran = serve(options, endpoint, &signals).await;
     // Only now: while calls end, probes are answered.
-    probed.cancel();
-    if let Some(probes) = probes {
-        match probes.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, reason = error.reason(), "probes were not served"),
-            Err(error) => tracing::error!(%error, "probes were not served"),
-        }
-    }
+    probes.end().await;
     ran
 }
 

@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches};
 use tokio::runtime::{Builder, Runtime};
-use tokio_util::sync::CancellationToken;
 
 use self::args::{Checked, Config, EXEC_GUARD, WorkerArgs};
 use self::watch::{AttemptMetrics, Phase};
 use super::args::{FileNotes, Given};
 use super::connect;
 use super::exit::{Failure, exit_code};
+use super::probes::Probes;
 use crate::broker::Broker;
 use crate::handlers::{HandlersConfig, exec, register_all};
 use crate::shutdown::{Signals, signals};
-use crate::telemetry::{self, Health, Metrics};
+use crate::telemetry::{Health, Metrics};
 use crate::worker::{Mux, Server};
 
 /// Runtime threads. One would start no faster and a handler that blocks it would stop lease extensions; more
@@ -72,18 +72,11 @@ async fn run(config: Config) -> Result<(), Failure> {
     let signals = signals().map_err(|error| Failure::failed(error).context("listen for signals"))?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let phase = Phase::new(signals.drain().clone());
-    let served = CancellationToken::new();
-    let probes = match config.listen {
-        Some(addr) => {
-            let listener = telemetry::bind(addr).await.map_err(Failure::failed)?;
-            let health = Health::new({
-                let phase = phase.clone();
-                move || phase.readiness()
-            });
-            Some(tokio::spawn(telemetry::serve(listener, metrics.clone(), health, served.clone())))
-        }
-        None => None,
-    };
+    let health = Health::new({
+        let phase = phase.clone();
+        move || phase.readiness()
+    });
+    let probes = Probes::start(config.listen, &metrics, health).await?;
     let worked = tokio::select! {
         worked = work(config, &signals, &metrics, &phase) => worked,
         () = signals.leave().cancelled() => Err(Failure::failed(anyhow::Error::msg(
@@ -91,14 +84,7 @@ async fn run(config: Config) -> Result<(), Failure> {
         ))),
     };
     // Only now: while the worker drains, its probes are answered.
-    served.cancel();
-    if let Some(probes) = probes {
-        match probes.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, reason = error.reason(), "probes were not served"),
-            Err(error) => tracing::error!(%error, "probes were not served"),
-        }
-    }
+    probes.end().await;
     worked
 }
 
