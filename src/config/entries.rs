@@ -11,8 +11,8 @@ use super::findings::Findings;
 use super::scheduler::refuse_timing;
 use super::section::{Section, shown};
 use crate::document::{FieldPath, Step, kind_of};
-use crate::schedule::{CatchUp, Concurrency, Entry, Revision, Template, Timing, TimingSource, local_uid};
-use crate::task::{DEFAULT_MAX_RETRY, DEFAULT_QUEUE, QueueName};
+use crate::schedule::{Entry, Template, Timing, TimingSource, local_uid};
+use crate::task::{DEFAULT_QUEUE, QueueName};
 
 /// The kind of object that the uids are made of.
 const KIND: &str = "PeriodicTask";
@@ -76,7 +76,7 @@ impl List<'_> {
         let spec =
             required(&mut keys, spec_key, "a schedule, as in \"*/20 * * * *\" or \"@every 30s\"", found);
         let kind = required(&mut keys, type_key, "the type of a task, as in update-user-earn", found);
-        let mut template = Template { payload: payload(&mut keys), ..plain() };
+        let mut template = Template { payload: payload(&mut keys), ..Template::plain("", DEFAULT_QUEUE) };
         if let Some(options) = keys.section("Options", found) {
             template = with_options(template, options, found);
         }
@@ -124,23 +124,8 @@ impl List<'_> {
 
 impl Owner {
     fn entry(&self, name: String, timing: TimingSource, template: Template) -> Entry {
-        let mut entry = Entry {
-            format: 1,
-            uid: local_uid(KIND, &self.name, &name).to_string(),
-            namespace: self.namespace.clone(),
-            name,
-            cluster: self.cluster.clone(),
-            revision: Revision { epoch: 0, generation: 0, hash: String::new() },
-            timing,
-            concurrency: Concurrency::default(),
-            suspend: false,
-            starting_deadline_s: None,
-            catch_up: CatchUp::default(),
-            template,
-        };
-        entry.format = entry.lowest_format();
-        entry.revision.hash = entry.content_hash();
-        entry
+        let uid = local_uid(KIND, &self.name, &name);
+        Entry::plain(uid, (self.namespace.clone(), name, self.cluster.clone()), timing, template)
     }
 }
 
@@ -163,22 +148,6 @@ fn required<'v>(
             }
             Some((path, text))
         }
-    }
-}
-
-/// A task as asynq makes it when nothing is said.
-fn plain() -> Template {
-    Template {
-        kind: String::new(),
-        queue: DEFAULT_QUEUE.to_owned(),
-        payload: Bytes::new(),
-        headers: BTreeMap::new(),
-        max_retry: DEFAULT_MAX_RETRY,
-        timeout_s: None,
-        deadline_s: None,
-        retention_s: 0,
-        unique_s: None,
-        group: String::new(),
     }
 }
 

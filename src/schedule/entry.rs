@@ -112,41 +112,63 @@ pub struct Template {
     pub group: String,
 }
 
+impl Template {
+    /// A task without payload, with the defaults of a CronTask, which are asynq's.
+    pub(crate) fn plain(kind: &str, queue: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            queue: queue.to_owned(),
+            payload: Bytes::new(),
+            headers: BTreeMap::new(),
+            max_retry: DEFAULT_MAX_RETRY,
+            timeout_s: None,
+            deadline_s: None,
+            retention_s: 0,
+            unique_s: None,
+            group: String::new(),
+        }
+    }
+}
+
 impl Entry {
     /// The entry of a program that fires a schedule of its own, without an object or a file: tasks of the type `kind`
     /// in a queue, without payload, with the defaults of a CronTask. It is known as `program/kind`; fields may be changed
     /// afterwards, and [`content_hash`](Self::content_hash) then belongs into the revision.
     #[must_use]
     pub fn periodic(program: &str, schedule: &str, kind: &str, queue: &str) -> Self {
+        let timing = TimingSource {
+            schedules: vec![schedule.to_owned()],
+            hash_key: format!("{program}/{kind}"),
+            ..TimingSource::default()
+        };
+        let owner = (program.to_owned(), kind.to_owned(), program.to_owned());
+        Self::plain(local_uid("Program", program, kind), owner, timing, Template::plain(kind, queue))
+    }
+
+    /// An entry with the defaults of a CronTask, in the lowest format that says all it means. `owner` is its namespace, its
+    /// name, and the cluster that it belongs to.
+    pub(crate) fn plain(
+        uid: Uuid,
+        owner: (String, String, String),
+        timing: TimingSource,
+        template: Template,
+    ) -> Self {
+        let (namespace, name, cluster) = owner;
         let mut entry = Self {
             format: 1,
-            uid: local_uid("Program", program, kind).to_string(),
-            namespace: program.to_owned(),
-            name: kind.to_owned(),
-            cluster: program.to_owned(),
+            uid: uid.to_string(),
+            namespace,
+            name,
+            cluster,
             revision: Revision { epoch: 0, generation: 0, hash: String::new() },
-            timing: TimingSource {
-                schedules: vec![schedule.to_owned()],
-                hash_key: format!("{program}/{kind}"),
-                ..TimingSource::default()
-            },
+            timing,
             concurrency: Concurrency::default(),
             suspend: false,
             starting_deadline_s: None,
             catch_up: CatchUp::default(),
-            template: Template {
-                kind: kind.to_owned(),
-                queue: queue.to_owned(),
-                payload: Bytes::new(),
-                headers: BTreeMap::new(),
-                max_retry: DEFAULT_MAX_RETRY,
-                timeout_s: None,
-                deadline_s: None,
-                retention_s: 0,
-                unique_s: None,
-                group: String::new(),
-            },
+            template,
         };
+        entry.format = entry.lowest_format();
         entry.revision.hash = entry.content_hash();
         entry
     }
