@@ -1,6 +1,6 @@
 //! `check-order-status`: completes an order that is paid, closes one that is unpaid at its deadline, leaves any other.
 
-use super::order_outcome::{Action, OrderOutcome, order_id};
+use super::order_outcome::{Action, OrderOutcome, order_id, unless_stopped};
 use super::shop_client::{Calls, ShopClient};
 use super::shop_error::ShopCallError;
 use crate::rpc::order::v1::OrderStatus;
@@ -21,12 +21,7 @@ pub async fn check_order_status(shop: ShopClient, context: Context, task: Task) 
         let outcome = look_after(&shop.calls(&context)?, order_id).await;
         outcome.map_err(ShopCallError::into_failure)
     };
-    let outcome = tokio::select! {
-        biased;
-        outcome = looked_after => outcome?,
-        reason = context.cancelled() => return Err(HandlerError::msg(format!("stopped ({reason}); it may be repeated"))),
-    };
-    outcome.write(&context).await
+    unless_stopped(&context, looked_after).await?.write(&context).await
 }
 
 async fn look_after(calls: &Calls<'_>, order_id: i64) -> Result<OrderOutcome, ShopCallError> {

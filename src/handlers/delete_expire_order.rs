@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::order_outcome::{Action, OrderOutcome, order_id};
+use super::order_outcome::{Action, OrderOutcome, order_id, unless_stopped};
 use super::shop_client::ShopClient;
 use super::shop_error::ShopCallError;
 use crate::rpc::order::v1::{Order, OrderStatus};
@@ -30,11 +30,7 @@ pub async fn delete_expire_order(shop: ShopClient, context: Context, task: Task)
         let answer = shop.calls(&context)?.close_unpaid(order_id).await;
         answer.map_err(ShopCallError::into_failure)
     };
-    let answer = tokio::select! {
-        biased;
-        answer = closing => answer?,
-        reason = context.cancelled() => return Err(HandlerError::msg(format!("stopped ({reason}); it may be repeated"))),
-    };
+    let answer = unless_stopped(&context, closing).await?;
     let incomplete = ShopCallError::Incomplete { doing: "close an unpaid order" };
     let order = answer.order.ok_or(incomplete)?;
     if order.status() == OrderStatus::Pending {

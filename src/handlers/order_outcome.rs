@@ -46,6 +46,18 @@ pub(super) fn order_id(kind: &'static str, bytes: &[u8]) -> Result<i64, HandlerE
     Ok(order_id)
 }
 
+/// What a task of one order comes to, unless its attempt is told to stop first.
+pub(super) async fn unless_stopped<T>(
+    context: &Context,
+    work: impl Future<Output = Result<T, HandlerError>>,
+) -> Result<T, HandlerError> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        reason = context.cancelled() => Err(HandlerError::msg(format!("stopped ({reason}); it may be repeated"))),
+    }
+}
+
 impl OrderOutcome {
     pub(super) fn new(order: &Order, action: Action) -> Self {
         let status = match order.status() {

@@ -152,7 +152,7 @@ impl Totals {
         };
         let mut amounts: Vec<UserAmount> =
             self.0.iter().flat_map(|(currency, users)| of(currency, users)).collect();
-        // Those of one currency stand together already, and stay so.
+        // A user's currencies stand in their order already, and stay so.
         amounts.sort_by_key(|amount| amount.user_id);
         amounts
     }

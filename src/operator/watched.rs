@@ -131,7 +131,9 @@ where
         .modify(|object| {
             let meta = object.meta_mut();
             meta.managed_fields = None;
-            meta.annotations.as_mut().map(|annotations| annotations.remove(LAST_APPLIED));
+            if let Some(annotations) = &mut meta.annotations {
+                annotations.remove(LAST_APPLIED);
+            }
         })
         .reflect(writer)
         .touched_objects()
