@@ -15,6 +15,7 @@ use crate::telemetry::{self, Health, Metrics, Readiness, TelemetryError};
 pub(super) struct Probes(Option<Served>);
 
 struct Served {
+    #[cfg(feature = "operator")]
     address: Option<SocketAddr>,
     serving: JoinHandle<Result<(), TelemetryError>>,
     stop: CancellationToken,
@@ -32,9 +33,16 @@ impl Probes {
     ) -> Result<Self, Failure> {
         let Some(address) = address else { return Ok(Self(None)) };
         let listener = telemetry::bind(address).await.map_err(Failure::failed)?;
-        let (address, stop) = (listener.local_addr().ok(), CancellationToken::new());
+        #[cfg(feature = "operator")]
+        let address = listener.local_addr().ok();
+        let stop = CancellationToken::new();
         let serving = tokio::spawn(telemetry::serve(listener, metrics.clone(), health, stop.clone()));
-        Ok(Self(Some(Served { address, serving, stop })))
+        Ok(Self(Some(Served {
+            #[cfg(feature = "operator")]
+            address,
+            serving,
+            stop,
+        })))
     }
 
     /// Where they are served, as far as that is known.
