@@ -51,11 +51,7 @@ def up_control_plane(state):
 
 
 def up_node(state):
-    if os.geteuid() != 0:
-        raise Failed("a node needs root; --control-plane does not")
-    need(*node.PROGRAMS)
-    if not node.PLUGINS.is_dir():
-        raise Failed(f"no {node.PLUGINS}; on Debian: apt-get install containernetworking-plugins")
+    check_machine()
     tools = folders(node.TOOLS)
     for place in (state.folder, *map(Path, tools.values())):
         namespaces.check_place(place)
@@ -66,6 +62,15 @@ def up_node(state):
             namespaces.create(state)
             namespaces.connect(state, outer, inner, length, SERVICES)
     bring_up(state)
+
+
+def check_machine():
+    """Fails when a node cannot be on this machine."""
+    if os.geteuid() != 0:
+        raise Failed("a node needs root; --control-plane does not")
+    need(*node.PROGRAMS)
+    if not node.PLUGINS.is_dir():
+        raise Failed(f"no {node.PLUGINS}; on Debian: apt-get install containernetworking-plugins")
 
 
 def bring_up(state):
@@ -107,6 +112,9 @@ def try_out(state, arguments):
     start = time.monotonic()
     is_up = state.kubeconfig.exists() and processes.recorded(state, "kubelet")
     if not is_up:
+        # What is missing is told now, and not when all is built.
+        check_machine()
+        need("redis-server")
         ending.down(state)
         state.check_is_free()
     image = trial.prepare()

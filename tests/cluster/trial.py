@@ -7,10 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import build
 from control_plane import need
+from node import TOOLS
 from oci import Image
 from state import Failed
 
@@ -35,9 +37,15 @@ What the node's programs write is in {log}. `make cluster-down` removes every tr
 
 
 def prepare():
-    """Builds what goes on the node, best while no node takes its share of the machine; returns the image's digest."""
-    build.folder_of("helm")
-    return re.search(r"sha256:\w+", run("the image", sys.executable, ROOT / "deploy/image", IMAGE))[0]
+    """Builds all there is to build, best while no node takes its share of the machine; returns the image's digest.
+
+    Cargo and Go at the same time: at the end of its build each of them leaves processors idle.
+    """
+    with ThreadPoolExecutor(1) as beside:
+        image = beside.submit(run, "the image", sys.executable, ROOT / "deploy/image", IMAGE)
+        for name in (*TOOLS, "helm"):
+            build.folder_of(name)
+        return re.search(r"sha256:\w+", image.result())[0]
 
 
 def install(node, image):

@@ -37,6 +37,8 @@ sys.path.append(str(HERE.parents[1] / "deploy"))
 import kept
 
 LINKER = ("-s", "-w")
+# What the linker would leave out of the programs is not written either.
+COMPILER = "all=-dwarf=false"
 DISK_GB = 2.0
 SETTINGS = ("tags", "version_of", "ldflags", "disk_gb")
 UNUSED_S = 24 * 3600
@@ -74,7 +76,7 @@ class Set:
     def arguments(self):
         """What `go build` gets besides packages and a place."""
         tags = (f"-tags={','.join(self.tags)}",) if self.tags else ()
-        return ("-trimpath", *tags, f"-ldflags={' '.join((*LINKER, *self.ldflags))}")
+        return ("-trimpath", *tags, f"-gcflags={COMPILER}", f"-ldflags={' '.join((*LINKER, *self.ldflags))}")
 
     def packages(self):
         """The import paths of its programs."""

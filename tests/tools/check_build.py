@@ -163,6 +163,20 @@ class Ours(unittest.TestCase):
             done = subprocess.run(("gofmt", "-l", wanted.module), capture_output=True, text=True)
             self.assertEqual(done.stdout + done.stderr, "", name)
 
+    def test_what_sets_of_the_node_share_is_compiled_once(self):
+        """Go compiles a package anew for each version of it, and most of a first `make cluster` is that."""
+        versions = {}
+        for name in ("kubernetes", "containerd", "coredns", "pod", "helm"):
+            asked = ("go", "mod", "edit", "-json")
+            said = subprocess.run(asked, cwd=build.modules()[name], capture_output=True, text=True, check=True)
+            module = json.loads(said.stdout)
+            replaced = {change["Old"]["Path"]: change["New"]["Version"] for change in module["Replace"] or ()}
+            for wanted in module["Require"] or ():
+                path = wanted["Path"]
+                versions.setdefault(path, {}).setdefault(replaced.get(path, wanted["Version"]), []).append(name)
+        differ = {path: those for path, those in versions.items() if len(those) > 1}
+        self.assertEqual(differ, {}, "`go get` the newest of these in each set")
+
     def test_tool_lines_are_read(self):
         text = "module m\n\ntool example.org/a/cmd/one\n\ntool (\n\texample.org/b/two\n\texample.org/b/three\n)\n"
         self.assertEqual(build.tools(text), ("example.org/b/two", "example.org/b/three", "example.org/a/cmd/one"))
