@@ -78,6 +78,18 @@ impl QueueSummary {
     }
 }
 
+/// What stands in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    pub(crate) pending: u64,
+    pub(crate) active: u64,
+    pub(crate) scheduled: u64,
+    pub(crate) retry: u64,
+    pub(crate) archived: u64,
+    /// How long the oldest pending task has waited.
+    pub(crate) wait: Duration,
+}
+
 /// One day's numbers.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct DayCount {
@@ -133,6 +145,26 @@ impl Broker {
         let mut names: Vec<_> = names.filter_map(|name| QueueName::new(name).ok()).collect();
         names.sort();
         Ok(names)
+    }
+
+    /// What stands in a queue, in one round trip, and one more where tasks wait.
+    ///
+    /// # Errors
+    /// [`BrokerError::Command`].
+    pub(crate) async fn backlog(&self, queue: &QueueName) -> Result<Backlog, BrokerError> {
+        let keys = QueueKeys::new(queue);
+        let mut pipe = redis::pipe();
+        pipe.llen(keys.pending()).llen(keys.active()).zcard(keys.scheduled()).zcard(keys.retry());
+        pipe.zcard(keys.archived()).lindex(keys.pending(), -1);
+        type Numbers = (u64, u64, u64, u64, u64, Option<Vec<u8>>);
+        let (pending, active, scheduled, retry, archived, oldest): Numbers =
+            self.pipe("read what stands in a queue", queue.as_str(), &pipe).await?;
+        let since_when = match &oldest {
+            Some(oldest) => self.waiting_since(queue, &String::from_utf8_lossy(oldest)).await?,
+            None => None,
+        };
+        let wait = since_when.map_or(Duration::ZERO, |then| since(self.now_in(queue.as_str()), then));
+        Ok(Backlog { pending, active, scheduled, retry, archived, wait })
     }
 
     /// A queue's numbers, in two round trips whatever its size. A queue nobody wrote to has zeros.

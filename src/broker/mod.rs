@@ -53,6 +53,7 @@ mod steer;
 mod stranded;
 mod turn;
 mod unique;
+mod vacancy;
 mod wake;
 
 pub use bulk::{BulkVerb, Handled, Selection};
@@ -87,4 +88,5 @@ pub use server::LiveServer;
 pub use steer::{Archived, Deleted, Ran};
 pub(crate) use turn::{Duty, Turn};
 pub use unique::{RenewedLocks, unique_key};
+pub(crate) use vacancy::Concern;
 pub use wake::{Cancellations, Waiter};

@@ -5,14 +5,22 @@
 
 use std::time::Duration;
 
+use redis::Value;
+
 use super::keep::millis;
 use super::keys::QueueKeys;
 use super::reply::Reply;
+use super::script::Call;
 use super::{Broker, BrokerError, script};
 use crate::task::QueueName;
 
 /// How long a claim outlives the last sign of its holder.
 pub const CLAIM_LIFE: Duration = Duration::from_secs(600);
+/// How often a sign of its holder is written, of those that are given.
+const WRITE_EVERY: Duration = Duration::from_secs(60);
+/// Queues in one round trip.
+const QUEUES_PER_TRIP: usize = 200;
+const DOING: &str = "claim a queue";
 /// The format of a claim.
 const CLAIM_FORMAT: u32 = 1;
 
@@ -45,28 +53,56 @@ pub enum QueueClaim {
     Newer,
 }
 
+impl QueueClaim {
+    fn read(answer: Value) -> Result<Self, BrokerError> {
+        let mut reply = Reply::new(DOING, answer)?;
+        let verdict = reply.text()?;
+        match verdict.as_str() {
+            "taken" => Ok(Self::Taken),
+            "held" => Ok(Self::Held),
+            "newer" => Ok(Self::Newer),
+            "refused" => {
+                let holder = Claimant { cluster: reply.text()?, uid: reply.text()?, object: reply.text()? };
+                let lapses = Duration::from_millis(u64::try_from(reply.int()?).unwrap_or(0));
+                Ok(Self::Refused { holder, lapses })
+            }
+            other => Err(BrokerError::Reply { doing: DOING, problem: format!("verdict {other:?}") }),
+        }
+    }
+}
+
+fn claim_call(queue: &QueueName, who: &Claimant) -> Call {
+    let mut call = script::CLAIM_QUEUE.key(QueueKeys::new(queue).claim());
+    call.arg(&who.cluster).arg(&who.uid).arg(&who.object).arg(millis(CLAIM_LIFE)).arg(CLAIM_FORMAT);
+    call.arg(millis(WRITE_EVERY));
+    call
+}
+
 impl Broker {
     /// Claims a queue, or shows that its holder is there. To be repeated well within [`CLAIM_LIFE`].
     ///
     /// # Errors
     /// [`BrokerError::Command`]; safe to repeat.
     pub async fn claim_queue(&self, queue: &QueueName, who: &Claimant) -> Result<QueueClaim, BrokerError> {
-        const DOING: &str = "claim a queue";
-        let mut call = script::CLAIM_QUEUE.key(QueueKeys::new(queue).claim());
-        call.arg(&who.cluster).arg(&who.uid).arg(&who.object).arg(millis(CLAIM_LIFE)).arg(CLAIM_FORMAT);
-        let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
-        let verdict = reply.text()?;
-        match verdict.as_str() {
-            "taken" => Ok(QueueClaim::Taken),
-            "held" => Ok(QueueClaim::Held),
-            "newer" => Ok(QueueClaim::Newer),
-            "refused" => {
-                let holder = Claimant { cluster: reply.text()?, uid: reply.text()?, object: reply.text()? };
-                let lapses = Duration::from_millis(u64::try_from(reply.int()?).unwrap_or(0));
-                Ok(QueueClaim::Refused { holder, lapses })
-            }
-            other => Err(BrokerError::Reply { doing: DOING, problem: format!("verdict {other:?}") }),
+        QueueClaim::read(self.run(DOING, queue.as_str(), &claim_call(queue, who)).await?)
+    }
+
+    /// The same for many queues, [`QUEUES_PER_TRIP`] in one round trip.
+    ///
+    /// # Errors
+    /// As [`claim_queue`](Self::claim_queue), of all or of one; safe to repeat.
+    pub(crate) async fn claim_queues(
+        &self,
+        claims: &[(&QueueName, &Claimant)],
+    ) -> Result<Vec<Result<QueueClaim, BrokerError>>, BrokerError> {
+        let mut verdicts = Vec::with_capacity(claims.len());
+        for part in claims.chunks(QUEUES_PER_TRIP) {
+            let calls: Vec<_> =
+                part.iter().map(|(queue, who)| (queue.as_str(), claim_call(queue, who))).collect();
+            let answers = self.run_all(DOING, &calls).await?;
+            verdicts.extend(answers.into_iter().map(|answer| QueueClaim::read(answer?)));
         }
+        Ok(verdicts)
     }
 
     /// Gives a queue back; answers whether it was theirs.

@@ -6,6 +6,7 @@
 //!
 //! The steps themselves are atomic and safe to repeat: two keepers at once do no harm, only work twice.
 
+mod doors;
 mod queue;
 mod several;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{ArchiveLimits, Broker, Dropped, Owner};
@@ -31,6 +33,8 @@ pub struct Keeper {
     retry_delay: Arc<RetryDelay>,
     on_drop: Option<Arc<OnDrop>>,
     on_expired: Option<Box<OnExpired>>,
+    /// Where it waits while there is nothing to keep.
+    door: Option<watch::Receiver<bool>>,
 }
 
 /// Who hears of tasks that the limits of an archive cost.
@@ -47,7 +51,7 @@ impl Keeper {
     pub fn new(broker: Broker, queues: Vec<QueueName>, owner: Owner) -> Self {
         let retry_delay = Arc::new(|task: &Message| default_retry_delay(task.retried, fastrand::u32(..)));
         let archive = ArchiveLimits::default();
-        Self { broker, queues, owner, archive, retry_delay, on_drop: None, on_expired: None }
+        Self { broker, queues, owner, archive, retry_delay, on_drop: None, on_expired: None, door: None }
     }
 
     /// How much of each queue's archive is kept. Default as asynq: 10,000 tasks for 90 days.
@@ -75,6 +79,12 @@ impl Keeper {
     #[must_use]
     pub fn on_expired(mut self, callback: impl Fn(&QueueName, usize) + Send + Sync + 'static) -> Self {
         self.on_expired = Some(Box::new(callback));
+        self
+    }
+
+    /// Waits at this door whenever all is done.
+    fn behind(mut self, door: watch::Receiver<bool>) -> Self {
+        self.door = Some(door);
         self
     }
 

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::Keeper;
+use super::{Keeper, doors};
 use crate::broker::{BrokerError, Dropped, Duty, ExpirySearch, Outage, Turn};
 use crate::task::QueueName;
 
@@ -53,8 +53,14 @@ impl<'a> QueueKeeper<'a> {
 
     pub(super) async fn run(mut self, token: &CancellationToken) {
         let mut outage = Outage::new("keep a queue");
+        let mut door = self.keeper.door.clone();
         while !token.is_cancelled() {
-            outage.rest_after(self.step().await, token).await;
+            let step = self.step().await;
+            let is_all_done = step.as_ref().is_ok_and(|rest| !rest.is_zero());
+            outage.rest_after(step, token).await;
+            if let Some(door) = door.as_mut().filter(|_| is_all_done) {
+                doors::pass(door, token).await;
+            }
         }
     }
 

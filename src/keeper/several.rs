@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::doors::Doors;
 use super::{Keeper, OnDrop};
 use crate::broker::{ArchiveLimits, Broker, Dropped, Owner};
 use crate::task::QueueName;
@@ -17,6 +18,9 @@ pub struct Keepers {
     broker: Broker,
     owner: Owner,
     on_drop: Arc<OnDrop>,
+    doors: Arc<Doors>,
+    /// Nobody attends to the doors any more once it is dropped.
+    _attended: DropGuard,
     kept: BTreeMap<QueueName, Kept>,
     ending: Vec<JoinHandle<()>>,
 }
@@ -29,20 +33,25 @@ struct Kept {
 
 impl Keepers {
     /// Keeps nothing yet. `on_drop` is called when the limits of a queue's archive have cost tasks; it must not block.
+    /// To be called where tokio runs.
     #[must_use]
     pub fn new(
         broker: Broker,
         owner: Owner,
         on_drop: impl Fn(&QueueName, Dropped) + Send + Sync + 'static,
     ) -> Self {
-        Self { broker, owner, on_drop: Arc::new(on_drop), kept: BTreeMap::new(), ending: Vec::new() }
+        let (doors, stop) = (Doors::new(broker.clone()), CancellationToken::new());
+        tokio::spawn(Arc::clone(&doors).attend(stop.clone()));
+        let (on_drop, _attended) = (Arc::new(on_drop), stop.drop_guard());
+        Self { broker, owner, on_drop, doors, _attended, kept: BTreeMap::new(), ending: Vec::new() }
     }
 
     /// Keeps exactly these queues from now on, each archive within its limits.
     pub fn keep(&mut self, queues: &BTreeMap<QueueName, ArchiveLimits>) {
         self.ending.retain(|keeping| !keeping.is_finished());
-        for (_, kept) in self.kept.extract_if(.., |queue, kept| queues.get(queue) != Some(&kept.limits)) {
+        for (queue, kept) in self.kept.extract_if(.., |queue, kept| queues.get(queue) != Some(&kept.limits)) {
             kept.stop.cancel();
+            self.doors.remove(&queue);
             self.ending.push(kept.keeping);
         }
         for (queue, limits) in queues {
@@ -55,7 +64,10 @@ impl Keepers {
     fn start(&self, queue: &QueueName, limits: ArchiveLimits) -> Kept {
         let (stop, hear) = (CancellationToken::new(), Arc::clone(&self.on_drop));
         let keeper = Keeper::new(self.broker.clone(), vec![queue.clone()], self.owner.clone());
-        let keeper = keeper.archive_limits(limits).on_drop(move |queue, dropped| hear(queue, dropped));
+        let keeper = keeper
+            .behind(self.doors.add(queue))
+            .archive_limits(limits)
+            .on_drop(move |queue, dropped| hear(queue, dropped));
         Kept { limits, keeping: tokio::spawn(keeper.run(stop.clone())), stop }
     }
 

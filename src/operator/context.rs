@@ -57,6 +57,17 @@ impl<K> Readable<K> {
     fn new(seen: Arc<Seen<K>>) -> Option<Self> {
         seen.0.is_ok().then_some(Self(seen))
     }
+
+    /// Whether both are the same version of the same object.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<K> Clone for Readable<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
 }
 
 impl<K> Deref for Readable<K> {
@@ -65,6 +76,11 @@ impl<K> Deref for Readable<K> {
     fn deref(&self) -> &K {
         self.0.0.as_ref().expect("it is only made of what could be read")
     }
+}
+
+/// What tells a TaskQueue from all others, also from one of the same name.
+pub(super) fn uid_of(queue: &TaskQueue) -> &str {
+    queue.metadata.uid.as_deref().unwrap_or_default()
 }
 
 /// What is watched together: one namespace, or all.

@@ -5,10 +5,12 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
+use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::context::{Context, Readable};
 use super::{cron_task, task_queue};
+use crate::broker::BrokerError;
 use crate::causes;
 use crate::crd::{CronTask, TaskQueue};
 
@@ -16,6 +18,8 @@ use crate::crd::{CronTask, TaskQueue};
 const LEAVE_ALONE: Duration = Duration::from_secs(1);
 /// Objects looked at for one write at most: most have not changed.
 const LOOKS_PER_WRITE: usize = 20;
+/// Objects read at the same time, which is cheaper than one after the other.
+const LOOKS_AT_ONCE: usize = 10;
 /// How long one look may take: a Redis that is away holds up no other for longer.
 const LIMIT: Duration = Duration::from_millis(500);
 
@@ -42,28 +46,35 @@ impl Object {
         hasher.finish()
     }
 
-    /// Reads it, and writes what is different; answers whether anything was.
-    async fn refresh(&self, context: &Context) -> Result<bool, String> {
-        let told = |error: Box<kube::Error>| causes::on_one_line(&*error);
-        match self {
+    /// Reads it; answers what is to be written because it is different.
+    async fn read(self, context: &Context) -> Result<Option<News>, BrokerError> {
+        Ok(match self {
             Self::Task(task) => {
-                let read = cron_task::observe(context, task).await;
-                let read = read.map_err(|error| causes::on_one_line(&error))?;
-                let Some(now) = read.filter(|now| *now != cron_task::Observed::written(task)) else {
-                    return Ok(false);
-                };
-                context.around.metrics.status_written();
-                cron_task::write_observed(context, task, &now).await.map_err(told).map(|()| true)
+                let read = cron_task::observe(context, &task).await?;
+                let read = read.filter(|now| *now != cron_task::Observed::written(&task));
+                read.map(|now| News::Task(task, now))
             }
             Self::Queue(queue) => {
-                let read = task_queue::observe(context, queue).await;
-                let read = read.map_err(|error| causes::on_one_line(&error))?;
-                let Some(now) = read.filter(|now| *now != task_queue::Observed::written(queue)) else {
-                    return Ok(false);
-                };
-                context.around.metrics.status_written();
-                task_queue::write_observed(context, queue, &now).await.map_err(told).map(|()| true)
+                let read = task_queue::observe(context, &queue).await?;
+                let read = read.filter(|now| *now != task_queue::Observed::written(&queue));
+                read.map(|now| News::Queue(queue, now))
             }
+        })
+    }
+}
+
+/// An object, and what its status does not say yet.
+enum News {
+    Task(Readable<CronTask>, cron_task::Observed),
+    Queue(Readable<TaskQueue>, task_queue::Observed),
+}
+
+impl News {
+    async fn write(&self, context: &Context) -> Result<(), Box<kube::Error>> {
+        context.around.metrics.status_written();
+        match self {
+            Self::Task(task, now) => cron_task::write_observed(context, task, now).await,
+            Self::Queue(queue, now) => task_queue::write_observed(context, queue, now).await,
         }
     }
 }
@@ -76,17 +87,25 @@ pub(super) async fn refresh(context: &Context) {
     let mut looked = HashMap::new();
     loop {
         budget.tick().await;
-        let objects = oldest(context, &mut looked);
-        for object in objects {
-            looked.insert(object.mark(), Instant::now());
-            match timeout(LIMIT, object.refresh(context)).await {
-                Ok(Ok(false)) => {}
-                Ok(Ok(true)) | Err(_) => break,
-                Ok(Err(error)) => {
-                    tracing::debug!(uid = object.uid(), "status not refreshed: {error}");
-                    break;
-                }
-            }
+        let objects = oldest(context, &mut looked).into_iter();
+        let looks = objects.map(|object| {
+            let mark = object.mark();
+            async move { (mark, timeout(LIMIT, object.read(context)).await) }.boxed()
+        });
+        let mut looks = stream::iter(looks.collect::<Vec<_>>()).buffered(LOOKS_AT_ONCE);
+        while let Some((mark, read)) = looks.next().await {
+            looked.insert(mark, Instant::now());
+            let why = match read {
+                Ok(Ok(None)) => continue,
+                Ok(Ok(Some(news))) => match timeout(LIMIT, news.write(context)).await {
+                    Ok(Err(error)) => causes::on_one_line(&*error),
+                    Ok(Ok(())) | Err(_) => break,
+                },
+                Ok(Err(error)) => causes::on_one_line(&error),
+                Err(_) => break,
+            };
+            tracing::debug!("status not refreshed: {why}");
+            break;
         }
     }
 }

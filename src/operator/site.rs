@@ -57,6 +57,8 @@ pub(super) struct Site {
     endpoint: Endpoint,
     parts: OnceLock<Parts>,
     trouble: Mutex<Option<Refusal>>,
+    /// The queues that are to be kept.
+    kept: Mutex<BTreeMap<QueueName, ArchiveLimits>>,
     /// What names the run of Redis, as last seen; empty where it does not tell.
     run: Mutex<String>,
     /// The epoch whose leader has compared everything here.
@@ -93,6 +95,7 @@ impl Site {
             endpoint,
             parts: OnceLock::new(),
             trouble: Mutex::default(),
+            kept: Mutex::default(),
             run: Mutex::default(),
             surveyed: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
@@ -137,16 +140,22 @@ impl Site {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps exactly these queues from now on.
-    pub(super) fn keep(&self, queues: &BTreeMap<QueueName, ArchiveLimits>) {
+    /// Keeps exactly these queues from now on, or once it is connected to.
+    pub(super) fn keep(&self, queues: BTreeMap<QueueName, ArchiveLimits>) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = queues;
+        self.keep_them();
+    }
+
+    fn keep_them(&self) {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(parts) = self.parts.get() {
-            parts.keepers.lock().unwrap_or_else(PoisonError::into_inner).keep(queues);
+            parts.keepers.lock().unwrap_or_else(PoisonError::into_inner).keep(&kept);
         }
     }
 
     /// Ends its loops.
     pub(super) fn end(&self) -> Option<JoinHandle<()>> {
-        self.keep(&BTreeMap::new());
+        self.keep(BTreeMap::new());
         self.stop.cancel();
         self.running.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -164,6 +173,7 @@ impl Site {
         if self.parts.set(parts).is_err() {
             return;
         }
+        self.keep_them();
         self.set_trouble(None);
         tracing::info!(redis.address = %self.endpoint, "uses Redis at {}", self.endpoint);
         self.tell(&around, News::Returned(self.key.clone()));

@@ -12,13 +12,14 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::conditions::{QUEUES_CLAIMED, Refusal};
-use super::context::{Context, ObjectName};
+use super::context::{Context, ObjectName, Readable, uid_of};
 use super::secret::{Place, is_same};
 use super::site::{Around, Site, SiteKey};
 use crate::broker::{ArchiveLimits, Endpoint};
 use crate::causes;
 use crate::crd::TaskQueue;
 use crate::resolve::QueuePlan;
+use crate::task::QueueName;
 
 /// How often it is looked whether a Secret has changed, at least.
 const LOOK: Duration = Duration::from_secs(1);
@@ -98,10 +99,31 @@ fn key_of(url: &SecretString) -> SiteKey {
     hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
+/// What was found for one TaskQueue.
+struct Found {
+    object: Readable<TaskQueue>,
+    place: Option<Place>,
+    site: Result<Arc<Site>, Refusal>,
+    /// Its queues that are to be kept.
+    queues: Vec<(QueueName, ArchiveLimits)>,
+}
+
+impl Found {
+    fn key(&self) -> Result<&SiteKey, &Refusal> {
+        self.site.as_ref().map(|site| &site.key)
+    }
+
+    /// Whether it has to be looked for again: what a namespace shares never changes, so then only the object can.
+    fn may_differ(&self, queue: &Readable<TaskQueue>) -> bool {
+        self.place.is_some() || self.site.is_err() || !self.object.is(queue)
+    }
+}
+
 /// Follows the TaskQueues until it is dropped: finds each one's Redis, starts and ends what is needed there.
 pub(super) async fn follow(context: &Context) {
+    let mut found = HashMap::new();
     loop {
-        look(context).await;
+        look(context, &mut found).await;
         tokio::select! {
             () = context.look_at_sites.notified() => {}
             () = tokio::time::sleep(LOOK) => {}
@@ -109,44 +131,88 @@ pub(super) async fn follow(context: &Context) {
     }
 }
 
-async fn look(context: &Context) {
+async fn look(context: &Context, found: &mut HashMap<String, Found>) {
     let queues = context.queues();
-    let finds: Vec<_> = queues.iter().map(|queue| find(context, queue).boxed()).collect();
-    let found: Vec<_> = stream::iter(finds).buffered(READS_AT_ONCE).collect().await;
+    if find_all(context, &queues, found).await {
+        put_into_use(context, &queues, found);
+    }
+    end_unused(context);
+}
+
+/// Finds what may be different; answers whether anything is.
+async fn find_all(
+    context: &Context,
+    queues: &[Readable<TaskQueue>],
+    found: &mut HashMap<String, Found>,
+) -> bool {
+    let news: Vec<_> = queues
+        .iter()
+        .filter(|queue| found.get(uid_of(queue)).is_none_or(|known| known.may_differ(queue)))
+        .collect();
+    let finds: Vec<_> = news.iter().map(|queue| find(context, queue).boxed()).collect();
+    let finds: Vec<_> = stream::iter(finds).buffered(READS_AT_ONCE).collect().await;
+    let mut is_news = false;
+    for (queue, (place, site)) in news.into_iter().zip(finds) {
+        let before = found.remove(uid_of(queue));
+        let kept = match &before {
+            Some(before) if before.object.is(queue) => before.queues.clone(),
+            _ => kept(context, queue),
+        };
+        let now = Found { object: queue.clone(), place, site, queues: kept };
+        is_news |= before.is_none_or(|before| before.key() != now.key() || before.queues != now.queues);
+        found.insert(uid_of(queue).to_owned(), now);
+    }
+    if found.len() != queues.len() {
+        let living: HashSet<_> = queues.iter().map(|queue| uid_of(queue)).collect();
+        found.retain(|uid, _| living.contains(uid.as_str()));
+        is_news = true;
+    }
+    is_news
+}
+
+/// Has what was found in use from now on.
+fn put_into_use(context: &Context, queues: &[Readable<TaskQueue>], found: &HashMap<String, Found>) {
     let mut keeps: HashMap<SiteKey, BTreeMap<_, _>> = HashMap::new();
-    let (mut of, mut last, mut places) = (HashMap::new(), HashMap::new(), HashSet::new());
-    for (queue, (place, site)) in queues.iter().zip(found) {
-        places.extend(place);
-        let uid = queue.uid().unwrap_or_default();
-        if let Some(site) = site.as_ref().ok().cloned().or_else(|| context.sites.last_of(&uid).ok()) {
-            keeps.entry(site.key.clone()).or_default().extend(kept(context, queue));
+    let (mut of, mut last) = (HashMap::new(), HashMap::new());
+    for (uid, found) in found {
+        if let Some(site) = found.site.as_ref().ok().cloned().or_else(|| context.sites.last_of(uid).ok()) {
+            keeps.entry(site.key.clone()).or_default().extend(found.queues.iter().cloned());
             last.insert(uid.clone(), site);
         }
-        of.insert(uid, site);
+        of.insert(uid.clone(), found.site.clone());
     }
     let before = {
         let mut known = context.sites.lock();
-        known.last = last.clone();
-        std::mem::replace(&mut known.of, of.clone())
+        known.last = last;
+        std::mem::replace(&mut known.of, of)
     };
-    for queue in &queues {
-        let uid = queue.uid().unwrap_or_default();
+    for queue in queues {
         let key = |site: &Result<Arc<Site>, Refusal>| {
             site.as_ref().map(|site| site.key.clone()).map_err(Clone::clone)
         };
-        if before.get(&uid).map(key) != of.get(&uid).map(key) {
+        let now = found.get(uid_of(queue)).map(|found| key(&found.site));
+        if before.get(uid_of(queue)).map(key) != now {
             context.wake_queue(&ObjectName::of(&**queue));
         }
     }
+    let places: HashSet<_> = found.values().filter_map(|found| found.place.as_ref()).collect();
     context.secrets.keep_only(|place| places.contains(place));
     for site in context.sites.all() {
-        site.keep(keeps.get(&site.key).unwrap_or(&BTreeMap::new()));
+        site.keep(keeps.remove(&site.key).unwrap_or_default());
     }
-    let used = |site: &Site| last.values().any(|used| used.key == site.key);
+}
+
+/// Ends what no TaskQueue has used for a while.
+fn end_unused(context: &Context) {
     let over: Vec<_> = {
         let mut known = context.sites.lock();
-        known.sites.values_mut().filter(|(site, _)| used(site)).for_each(|(_, last)| *last = Instant::now());
-        known.sites.extract_if(|_, (site, last)| !used(site) && last.elapsed() > LINGER).collect()
+        let Known { sites, last, .. } = &mut *known;
+        let used: HashSet<_> = last.values().map(|site| &site.key).collect();
+        sites
+            .values_mut()
+            .filter(|(site, _)| used.contains(&site.key))
+            .for_each(|(_, at)| *at = Instant::now());
+        sites.extract_if(|key, (_, at)| !used.contains(key) && at.elapsed() > LINGER).collect()
     };
     for (_, (site, _)) in over {
         tracing::info!(redis.address = %site.address(), "no TaskQueue uses Redis at {} any more", site.address());
@@ -155,7 +221,7 @@ async fn look(context: &Context) {
 }
 
 /// The queues of a TaskQueue to keep: those that are its own in Redis.
-fn kept(context: &Context, queue: &TaskQueue) -> Vec<(crate::task::QueueName, ArchiveLimits)> {
+fn kept(context: &Context, queue: &TaskQueue) -> Vec<(QueueName, ArchiveLimits)> {
     let claimed = queue.status.as_ref().is_some_and(|status| {
         status.conditions.iter().any(|found| found.type_ == QUEUES_CLAIMED && found.status == "True")
     });

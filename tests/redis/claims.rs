@@ -75,3 +75,22 @@ async fn a_claim_of_a_newer_format_is_left_alone() {
     assert_eq!(yard.claimed(&first).await, QueueClaim::Newer);
     assert_eq!(yard.cli(&["HGET", CLAIM, "format"]), "2");
 }
+
+#[tokio::test]
+async fn a_sign_of_life_is_written_once_a_minute_and_read_meanwhile() {
+    let yard = Yard::new().await;
+    let first = claimant("east", "a");
+    yard.claimed(&first).await;
+    let life = |ms: u64| (CLAIM_LIFE - Duration::from_millis(ms)).as_millis().to_string();
+    for (shown_before_ms, is_written) in [(50_000, false), (61_000, true)] {
+        yard.cli(&["PEXPIRE", CLAIM, &life(shown_before_ms)]);
+        assert_eq!(yard.claimed(&first).await, QueueClaim::Held);
+        let left: u64 = yard.cli(&["PTTL", CLAIM]).parse().expect("a number");
+        let is_whole = u128::from(left) > CLAIM_LIFE.as_millis() - 40_000;
+        assert_eq!(is_whole, is_written, "{left} ms are left, {shown_before_ms} ms after the last sign");
+    }
+    // Its object has another name now.
+    let renamed = Claimant { object: "shop/other".into(), ..first };
+    assert_eq!(yard.claimed(&renamed).await, QueueClaim::Held);
+    assert_eq!(yard.cli(&["HGET", CLAIM, "object"]), "shop/other");
+}

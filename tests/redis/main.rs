@@ -24,4 +24,5 @@ mod schedule_unique;
 mod set_aside;
 mod together;
 mod unique;
+mod vacancy;
 mod yard;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{FutureExt as _, StreamExt as _, stream};
+use futures::future::join_all;
 use kube::ResourceExt as _;
 use tokio::time::{sleep, timeout};
 
@@ -13,14 +13,12 @@ use crate::crd::TaskQueue;
 use crate::operator::conditions::Refusal;
 use crate::operator::context::{Context, ObjectName, Seen};
 use crate::operator::leader::Tenure;
-use crate::operator::site::{Parts, Site, SiteKey};
+use crate::operator::site::{Site, SiteKey};
 use crate::resolve::QueuePlan;
 use crate::task::QueueName;
 
 /// How often a holder shows itself, and how soon it is seen that Redis was emptied.
 const SIGN: Duration = Duration::from_secs(3);
-/// How many show themselves at once.
-const SIGNS_AT_ONCE: usize = 16;
 /// What our pauses are marked with.
 const SOURCE: &str = "manifest";
 
@@ -50,8 +48,13 @@ impl Claims {
         self.lock().get(uid).is_some_and(|held| held.epoch == epoch)
     }
 
-    pub(super) fn all(&self) -> HashMap<String, Held> {
-        self.lock().clone()
+    /// All of it by Redis, each with the TaskQueue's uid.
+    pub(super) fn by_site(&self) -> HashMap<SiteKey, Vec<(String, Held)>> {
+        let mut sites: HashMap<_, Vec<_>> = HashMap::new();
+        for (uid, held) in self.lock().iter() {
+            sites.entry(held.site.clone()).or_default().push((uid.clone(), held.clone()));
+        }
+        sites
     }
 
     pub(super) fn of(&self, uid: &str) -> Option<Held> {
@@ -184,34 +187,31 @@ pub(super) async fn put_queues(broker: &Broker, asks: &ObjectName, plan: &QueueP
 /// Redis lost what it held: then everything of that TaskQueue is put into force again.
 pub(in crate::operator) async fn keep_claims(context: &Context) {
     loop {
-        let held = context.claims.all();
-        let signs: Vec<_> = held.iter().map(|(uid, held)| show(context, uid, held).boxed()).collect();
-        stream::iter(signs).buffer_unordered(SIGNS_AT_ONCE).collect::<()>().await;
+        let held = context.claims.by_site();
+        // A Redis that is away holds up no other for longer.
+        join_all(held.iter().map(|(site, held)| timeout(SIGN, show(context, site, held)))).await;
         sleep(SIGN).await;
     }
 }
 
-async fn show(context: &Context, uid: &str, held: &Held) {
-    let site = context.sites.get(&held.site);
+async fn show(context: &Context, site: &SiteKey, held: &[(String, Held)]) {
+    let site = context.sites.get(site);
     let Some(Ok(parts)) = site.as_ref().map(|site| site.parts()) else { return };
-    // A Redis that is away holds up no other for longer.
-    if timeout(SIGN, is_intact(context, parts, uid, held)).await == Ok(false) {
-        context.wake_queue(&held.name);
-        context.wake_tasks_of(&held.name);
-    }
-}
-
-async fn is_intact(context: &Context, parts: &Parts, uid: &str, held: &Held) -> bool {
-    let who = claimant(context, uid, &held.name);
-    for queue in &held.queues {
-        match parts.broker.claim_queue(queue, &who).await {
-            Ok(QueueClaim::Held) => {}
-            Ok(_) => return false,
-            // Its site tells when it is away, and when it is back.
-            Err(_) => return true,
+    let who: Vec<_> = held.iter().map(|(uid, held)| claimant(context, uid, &held.name)).collect();
+    let queues = held.iter().zip(&who);
+    let claims: Vec<_> =
+        queues.flat_map(|((_, held), who)| held.queues.iter().map(move |queue| (queue, who))).collect();
+    // Its site tells when it is away, and when it is back.
+    let Ok(verdicts) = parts.broker.claim_queues(&claims).await else { return };
+    let mut verdicts = verdicts.into_iter();
+    for (_, held) in held {
+        let ours = verdicts.by_ref().take(held.queues.len());
+        let lost = ours.filter(|verdict| matches!(verdict, Ok(claim) if *claim != QueueClaim::Held));
+        if lost.count() > 0 {
+            context.wake_queue(&held.name);
+            context.wake_tasks_of(&held.name);
         }
     }
-    true
 }
 
 /// Gives the queues of a TaskQueue back that is gone.

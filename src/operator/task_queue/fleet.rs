@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use super::handshake::Handshake;
 use super::target::Workload;
 use crate::broker::{Broker, LiveServer};
+use crate::crd::TaskQueue;
 use crate::fleet::{FleetName, FleetWatch};
-use crate::operator::context::{Context, ObjectName};
+use crate::operator::context::{Context, ObjectName, Readable};
 use crate::scaling::Plan;
 use crate::task::QueueName;
 
@@ -18,6 +19,8 @@ use crate::task::QueueName;
 const LEAD_TIME_GUESS: Duration = Duration::from_secs(5);
 /// How long what was asked for may take to be seen before it is asked for again.
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
+/// How long a fleet is left alone while nothing is seen to happen: what is known of it is written down as often.
+const REST_LIMIT: Duration = Duration::from_secs(20);
 /// How long a worker's first sign is waited for.
 const START_LIMIT: Duration = Duration::from_secs(600);
 
@@ -28,8 +31,29 @@ pub(super) struct Fleet {
     /// What was asked for last, and when.
     asked: Option<(u32, Instant)>,
     awaited: Option<Awaited>,
+    /// While it has what it is to have, and nothing to do.
+    pub(super) rest: Option<Rest>,
     /// The way down to fewer workers, where that was begun.
     pub(super) handshake: Handshake,
+}
+
+/// What it was seen with when there was nothing to do, and nothing to be changed.
+pub(super) struct Rest {
+    pub(super) queue: Readable<TaskQueue>,
+    pub(super) replicas: u32,
+    pub(super) since: Instant,
+}
+
+impl Rest {
+    /// Whether all that is seen without asking Redis is as it was, and that was not long ago.
+    pub(super) fn goes_on(&self, queue: &Readable<TaskQueue>, replicas: u32) -> bool {
+        self.queue.is(queue) && self.replicas == replicas && self.is_recent()
+    }
+
+    /// Whether that was not long ago.
+    pub(super) fn is_recent(&self) -> bool {
+        self.since.elapsed() < REST_LIMIT
+    }
 }
 
 /// More workers were asked for, and none of them has shown itself.
@@ -42,7 +66,7 @@ struct Awaited {
 impl Fleet {
     pub(super) fn new(name: FleetName, queues: Vec<QueueName>, workload: Workload) -> Self {
         let watch = FleetWatch::new(name, queues, LEAD_TIME_GUESS);
-        Self { watch, workload, asked: None, awaited: None, handshake: Handshake::default() }
+        Self { watch, workload, asked: None, awaited: None, rest: None, handshake: Handshake::default() }
     }
 
     pub(super) fn watch(&mut self) -> &mut FleetWatch {

@@ -1,6 +1,6 @@
 //! Types that no worker serves, as a condition. Workers tell what they met in vain; no message is read here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,12 +42,9 @@ impl Unserved {
 /// Looks for as long as it runs.
 pub(in crate::operator) async fn look_for_unserved(context: &Context) {
     loop {
-        let mut held: BTreeMap<SiteKey, Vec<(String, Held)>> = BTreeMap::new();
-        let all = context.claims.all();
-        context.unserved.lock().retain(|uid, _| all.contains_key(uid));
-        for (uid, claim) in all {
-            held.entry(claim.site.clone()).or_default().push((uid, claim));
-        }
+        let held = context.claims.by_site();
+        let living: HashSet<_> = held.values().flatten().map(|(uid, _)| uid).collect();
+        context.unserved.lock().retain(|uid, _| living.contains(uid));
         // A Redis that is away holds up no other for longer.
         join_all(held.iter().map(|(site, held)| timeout(LIMIT, look(context, site, held)))).await;
         sleep(LOOK).await;

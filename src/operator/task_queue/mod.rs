@@ -38,7 +38,7 @@ pub(super) use status::{Observed, observe, write_observed};
 pub(super) use targets::{Targets, follow_targets};
 
 use super::conditions::{Refusal, backoff};
-use super::context::{Context, ObjectName, Seen};
+use super::context::{Context, ObjectName, Seen, uid_of};
 use super::leader::Tenure;
 use super::site::Site;
 use super::status::say_unreadable;
@@ -59,8 +59,10 @@ pub(super) async fn reconcile(
     seen: Arc<Seen<TaskQueue>>,
     context: Arc<Context>,
 ) -> Result<Action, Box<kube::Error>> {
-    // Every replica has to know where its Redis is.
-    context.look_at_sites.notify_one();
+    // Every replica has to know where its Redis is; that is looked for each second anyway.
+    if seen.0.as_ref().is_ok_and(|queue| is_news(&context, queue)) {
+        context.look_at_sites.notify_one();
+    }
     let Some(tenure) = context.leadership.tenure() else { return Ok(Action::await_change()) };
     let step = timeout(LIMIT, step(&seen, &context, &tenure));
     match tenure.ended.run_until_cancelled(step).await {
@@ -68,6 +70,12 @@ pub(super) async fn reconcile(
         Some(Err(_)) => Ok(retry(&seen, &context)),
         None => Ok(Action::await_change()),
     }
+}
+
+/// Whether nobody may have looked yet where its Redis is.
+fn is_news(context: &Context, queue: &TaskQueue) -> bool {
+    let told_of = queue.status.as_ref().and_then(|status| status.observed_generation);
+    told_of != queue.metadata.generation || context.sites.of(uid_of(queue)).is_err()
 }
 
 /// When to try again what could not be written.

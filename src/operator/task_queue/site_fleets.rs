@@ -6,18 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
-use kube::ResourceExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::fleet::{self, Fleet};
+use super::fleet::{self, Fleet, Rest};
 use super::handshake::{Answer, Fewer, Handshake};
 use super::idle::IdleQueues;
 use super::target::{Target, Workload};
 use super::targets;
-use crate::broker::{Broker, BrokerError, Demand, DemandReader, LiveServer, Outage};
+use crate::broker::{Broker, BrokerError, Concern, Demand, DemandReader, LiveServer, Outage};
 use crate::crd::TaskQueue;
 use crate::fleet::{FleetName, Work, read_records, write_records};
-use crate::operator::context::{Context, ObjectName};
+use crate::operator::context::{Context, ObjectName, Readable, uid_of};
 use crate::operator::leader::Tenure;
 use crate::operator::site::Site;
 use crate::scaling::{Plan, Policy};
@@ -44,6 +43,7 @@ pub(super) struct SiteFleets<'a> {
 /// A fleet that can be decided about now.
 struct Candidate {
     uid: String,
+    object: Readable<TaskQueue>,
     name: ObjectName,
     queues: Vec<QueueName>,
     policy: Policy,
@@ -56,8 +56,6 @@ struct Candidate {
 struct Decided {
     candidate: Candidate,
     plan: Plan,
-    /// Whether nobody is there, and nothing to do for anybody: work is waited for.
-    is_at_rest: bool,
 }
 
 /// A fleet whose number is not what it is to be, or was on its way to another.
@@ -158,12 +156,19 @@ impl<'a> SiteFleets<'a> {
             let serves = |(_, fleet): &(&String, &Fleet)| fleet.queues().contains(queue);
             self.fleets.iter().find(serves).map(|(uid, _)| uid.clone()).unwrap_or_default()
         });
-        let is_looked_at = |queue: &TaskQueue| serving.is_none() || queue.uid() == serving;
+        let undisturbed = match only {
+            None => self.undisturbed(&share).await?,
+            Some(_) => HashSet::new(),
+        };
+        let is_looked_at = |queue: &TaskQueue| match &serving {
+            None => !undisturbed.contains(uid_of(queue)),
+            Some(serving) => uid_of(queue) == serving,
+        };
         let looked_at = share.iter().filter(|queue| is_looked_at(queue));
         let candidates: Vec<_> = looked_at.filter_map(|queue| self.candidate(queue)).collect();
         if only.is_none() {
-            let living: HashSet<_> = share.iter().filter_map(|queue| queue.uid()).collect();
-            self.fleets.retain(|uid, _| living.contains(uid));
+            let living: HashSet<_> = share.iter().map(|queue| uid_of(queue)).collect();
+            self.fleets.retain(|uid, _| living.contains(uid.as_str()));
             let read: HashSet<_> = candidates.iter().flat_map(|one| &one.queues).collect();
             self.reader.keep_only(|queue| read.contains(queue));
         }
@@ -172,33 +177,61 @@ impl<'a> SiteFleets<'a> {
         self.hear_of_starts().await?;
         let decided = self.decide(candidates).await?;
         if only.is_none() {
-            let at_rest = decided.iter().filter(|one| one.is_at_rest);
-            self.idle.wait_on(at_rest.flat_map(|one| one.candidate.queues.iter().cloned()).collect());
+            let is_at_zero = |rest: &Rest| rest.replicas == 0 && rest.is_recent();
+            let at_rest = self.fleets.values().filter(|fleet| fleet.rest.as_ref().is_some_and(is_at_zero));
+            self.idle.wait_on(at_rest.flat_map(Fleet::queues).cloned().collect());
         }
         self.ask(&decided).await;
         let now = self.broker.now();
         write_records(&self.broker, self.fleets.values_mut().map(Fleet::watch), now).await
     }
 
-    fn candidate(&self, queue: &TaskQueue) -> Option<Candidate> {
-        let (uid, name) = (queue.uid().unwrap_or_default(), ObjectName::of(queue));
-        if queue.metadata.deletion_timestamp.is_some() && !super::end::is_draining(queue) {
-            return None;
-        }
-        if !self.context.claims.are_held(&uid, self.tenure.epoch) {
-            return None;
-        }
-        let (workload, replicas) = match Target::of(queue) {
-            None => (Workload::Owned, fleet::replicas_of(&*self.context.deployment(&name)?)),
-            Some(target) => {
-                let scaled = targets::scaled(self.context, queue, &target).ok()?;
-                (Workload::Target(target), scaled.replicas)
-            }
-        };
+    /// The fleets, by their TaskQueues' uid, that have what they are to have, and whose queues are still empty.
+    async fn undisturbed<'s>(
+        &self,
+        share: &'s [Readable<TaskQueue>],
+    ) -> Result<HashSet<&'s str>, BrokerError> {
+        let rests = share.iter().filter_map(|queue| {
+            let fleet = self.fleets.get(uid_of(queue))?;
+            let rest = fleet.rest.as_ref()?;
+            let (_, replicas) = self.workload(queue)?;
+            rest.goes_on(queue, replicas).then(|| (uid_of(queue), fleet.queues()))
+        });
+        let mut rests: Vec<_> = rests.collect();
+        let queues = rests.iter().flat_map(|(_, queues)| queues.iter());
+        let asked: Vec<_> = queues.map(|queue| (queue, Concern::Workers)).collect();
+        let mut hold = self.broker.which_hold(&asked).await?.into_iter();
+        rests.retain(|(_, queues)| hold.by_ref().take(queues.len()).filter(|holds| *holds).count() == 0);
+        Ok(rests.into_iter().map(|(uid, _)| uid).collect())
+    }
+
+    fn candidate(&self, queue: &Readable<TaskQueue>) -> Option<Candidate> {
+        let (workload, replicas) = self.workload(queue)?;
         let wanted = self.context.plan(queue).ok()?;
         let policy = wanted.workers.as_ref()?.policy();
         let queues = wanted.redis_names().cloned().collect();
-        Some(Candidate { uid, name, queues, policy, workload, replicas })
+        let (uid, object, name) = (uid_of(queue).to_owned(), queue.clone(), ObjectName::of(&**queue));
+        Some(Candidate { uid, object, name, queues, policy, workload, replicas })
+    }
+
+    /// What is to be scaled for a TaskQueue, and how many workers that says there are to be.
+    fn workload(&self, queue: &TaskQueue) -> Option<(Workload, u32)> {
+        if queue.metadata.deletion_timestamp.is_some() && !super::end::is_draining(queue) {
+            return None;
+        }
+        if !self.context.claims.are_held(uid_of(queue), self.tenure.epoch) {
+            return None;
+        }
+        match Target::of(queue) {
+            None => {
+                let deployment = self.context.deployment(&ObjectName::of(queue))?;
+                Some((Workload::Owned, fleet::replicas_of(&deployment)))
+            }
+            Some(target) => {
+                let scaled = targets::scaled(self.context, queue, &target).ok()?;
+                Some((Workload::Target(target), scaled.replicas))
+            }
+        }
     }
 
     /// Has new fleets go on from what was written down of them.
@@ -249,12 +282,14 @@ impl<'a> SiteFleets<'a> {
             let current = fleet.current(candidate.replicas);
             let plan = fleet.watch().decide(&work, &candidate.policy, current, self.broker.now());
             self.context.scaler.note(&candidate.uid, plan);
-            let is_at_rest = candidate.policy.fixed.is_none()
-                && candidate.replicas == 0
-                && plan.replicas == 0
+            let fewest = candidate.policy.fixed.unwrap_or(candidate.policy.min);
+            let is_settled = [candidate.replicas, plan.replicas] == [fewest; 2]
+                && !fleet.handshake.has_begun()
                 && work.is_idle()
                 && read.iter().all(|demand| demand.pending == 0 && !demand.is_paused);
-            decided.push(Decided { candidate, plan, is_at_rest });
+            let (queue, replicas, since) = (candidate.object.clone(), candidate.replicas, Instant::now());
+            fleet.rest = is_settled.then(|| Rest { queue, replicas, since });
+            decided.push(Decided { candidate, plan });
         }
         Ok(decided)
     }
@@ -262,7 +297,7 @@ impl<'a> SiteFleets<'a> {
     /// Writes the numbers that are different from what they are to be. Down goes only who holds nothing.
     async fn ask(&mut self, decided: &[Decided]) {
         let mut steps = Vec::new();
-        for Decided { candidate, plan, .. } in decided {
+        for Decided { candidate, plan } in decided {
             let Some(fleet) = self.fleets.get_mut(&candidate.uid) else { continue };
             let current = fleet.current(candidate.replicas);
             let is_down = plan.replicas < current;

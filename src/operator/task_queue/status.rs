@@ -124,7 +124,7 @@ pub(in crate::operator) async fn observe(
     }
     let (mut sum, mut wait) = ([0; 5], Duration::ZERO);
     for name in plan.redis_names() {
-        let one = parts.broker.queue_summary(name).await?;
+        let one = parts.broker.backlog(name).await?;
         let numbers = [one.pending, one.active, one.scheduled, one.retry, one.archived];
         sum.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
         wait = wait.max(one.wait);

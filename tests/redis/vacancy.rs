@@ -1,0 +1,149 @@
+//! Queues with nothing to keep: they cost next to nothing, and what one of them gets is seen to at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cronmill::broker::{ArchiveLimits, Broker, PauseNote};
+use cronmill::keeper::Keepers;
+use cronmill::producer::Client;
+use cronmill::task::QueueName;
+use jiff::SignedDuration;
+
+use crate::field::{Field, HOUR, task};
+use crate::support::until;
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// Tasks that ended are looked for less often.
+const SELDOM: Duration = Duration::from_secs(60);
+
+/// How often a command has been called.
+fn calls(field: &Field, command: &str) -> u64 {
+    let (stats, start) = (field.cli(&["INFO", "commandstats"]), format!("cmdstat_{command}:"));
+    let of = |line: &str| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok();
+    stats.lines().filter(|line| line.starts_with(&start)).find_map(of).unwrap_or(0)
+}
+
+fn keep<'a>(field: &Field, names: impl IntoIterator<Item = &'a str>) -> Keepers {
+    let queues =
+        names.into_iter().map(|name| (QueueName::new(name).expect("valid"), ArchiveLimits::default()));
+    let mut keepers = Keepers::new(field.broker.clone(), field.owner.clone(), |_, _| {});
+    keepers.keep(&queues.collect::<BTreeMap<_, _>>());
+    keepers
+}
+
+/// Waits until no keeper calls a script any more.
+async fn quiet(field: &Field) {
+    let mut before = calls(field, "evalsha");
+    let still = async || {
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        let now = calls(field, "evalsha");
+        std::mem::replace(&mut before, now) == now
+    };
+    until(LIMIT, "nothing is kept", still).await;
+}
+
+#[tokio::test]
+async fn queues_with_nothing_to_keep_cost_one_question_a_second() {
+    const QUEUES: u64 = 50;
+    let field = Field::new().await;
+    let names: Vec<_> = (0..QUEUES).map(|n| format!("empty-{n}")).collect();
+    let mut keepers = keep(&field, names.iter().map(String::as_str));
+    quiet(&field).await;
+    let before = [calls(&field, "evalsha"), calls(&field, "exists")];
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let used = [calls(&field, "evalsha") - before[0], calls(&field, "exists") - before[1]];
+    keepers.end().await;
+    assert_eq!(used[0], 0, "scripts");
+    assert!((QUEUES..=4 * QUEUES).contains(&used[1]), "{} questions", used[1]);
+}
+
+/// A queue of each sort of thing that is to be kept; each is empty before it gets that.
+struct Cases<'a> {
+    field: &'a Field,
+    client: Client,
+    broker: &'a Broker,
+}
+
+impl Cases<'_> {
+    const NAMES: [&'static str; 7] = ["scheduled", "retry", "lease", "expiring", "pause", "set", "completed"];
+
+    fn cli(&self, words: &[&str]) -> String {
+        self.field.cli(words)
+    }
+
+    async fn put(&self, queue: &str, after: Duration) {
+        let new = task("x").queue(queue).after(after);
+        self.client.enqueue(new).await.expect("stored");
+    }
+
+    /// Gives each queue what its name says, long past its time.
+    async fn give(&self) {
+        self.put("scheduled", HOUR).await;
+        self.cli(&["ZADD", "asynq:{scheduled}:scheduled", "1000", "x"]);
+        self.put("retry", HOUR).await;
+        self.cli(&["HSET", "asynq:{retry}:t:x", "state", "retry"]);
+        self.cli(&["ZADD", "asynq:{retry}:retry", "1000", "x"]);
+        self.cli(&["DEL", "asynq:{retry}:scheduled"]);
+        self.put("lease", Duration::ZERO).await;
+        self.cli(&["HSET", "asynq:{lease}:t:x", "state", "active"]);
+        self.cli(&["ZADD", "asynq:{lease}:lease", "1000", "x"]);
+        self.cli(&["LMOVE", "asynq:{lease}:pending", "asynq:{lease}:active", "LEFT", "LEFT"]);
+        let soon = task("x").queue("expiring").expires_at(self.broker.now() + SignedDuration::from_secs(2));
+        self.client.enqueue(soon).await.expect("stored");
+        let until = Some(self.broker.now() + SignedDuration::from_secs(1));
+        let pause = PauseNote { source: "cli".into(), until, ..PauseNote::default() };
+        self.broker.pause(&QueueName::new("pause").expect("valid"), &pause).await.expect("paused");
+        self.cli(&["ZADD", "asynq:{set}:g:g:old", "1000", "x"]);
+        self.cli(&["ZADD", "asynq:{set}:aggregation_sets", "1000", "asynq:{set}:g:g:old"]);
+        self.put("completed", HOUR).await;
+        self.cli(&["HSET", "asynq:{completed}:t:x", "state", "completed"]);
+        self.cli(&["ZADD", "asynq:{completed}:completed", "1000", "x"]);
+        self.cli(&["DEL", "asynq:{completed}:scheduled"]);
+    }
+
+    fn state(&self, queue: &str) -> String {
+        self.cli(&["HGET", &format!("asynq:{{{queue}}}:t:x"), "state"])
+    }
+
+    /// Whether what keeping does has been done there.
+    fn is_kept(&self, queue: &str) -> bool {
+        match queue {
+            "expiring" => self.state(queue) == "archived",
+            "pause" => self.cli(&["EXISTS", "asynq:{pause}:paused"]) == "0",
+            "set" => self.cli(&["EXISTS", "asynq:{set}:aggregation_sets"]) == "0",
+            "completed" => self.cli(&["EXISTS", "asynq:{completed}:t:x"]) == "0",
+            due => self.state(due) == "pending",
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_a_queue_gets_that_was_empty_is_kept() {
+    let field = Field::new().await;
+    let mut keepers = keep(&field, Cases::NAMES);
+    quiet(&field).await;
+    let cases = Cases { field: &field, client: Client::new(field.broker.clone()), broker: &field.broker };
+    cases.give().await;
+    for queue in Cases::NAMES {
+        let limit = if queue == "completed" { SELDOM } else { LIMIT };
+        until(limit, queue, async || cases.is_kept(queue)).await;
+    }
+    keepers.end().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_kept_no_more_is_left_alone() {
+    let field = Field::new().await;
+    let mut keepers = keep(&field, ["a", "b"]);
+    quiet(&field).await;
+    keepers.keep(&BTreeMap::from([(QueueName::new("b").expect("valid"), ArchiveLimits::default())]));
+    for queue in ["a", "b"] {
+        field.put(task("x").queue(queue).after(HOUR)).await;
+        field.cli(&["ZADD", &format!("asynq:{{{queue}}}:scheduled"), "1000", "x"]);
+    }
+    let state = |queue: &str| field.cli(&["HGET", &format!("asynq:{{{queue}}}:t:x"), "state"]);
+    until(LIMIT, "the other is kept", async || state("b") == "pending").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(state("a"), "scheduled");
+    keepers.end().await;
+}
