@@ -17,10 +17,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let signals = shutdown::signals()?;
     let broker = Broker::connect(&std::env::var("CRONMILL_REDIS_URL")?.parse()?).await?;
     let queue = QueueName::new("periodic")?;
-    let run = uuid::Uuid::new_v4().to_string();
-    let scheduler = Scheduler::new(broker.clone(), Owner::new("localhost", std::process::id(), &run));
-    // Any number of processes may do so: each tick is enqueued once.
+    let owner = Owner::new("localhost", std::process::id(), &uuid::Uuid::new_v4().to_string());
     let entry = Entry::periodic("my-program", "@every 2s", "hello", queue.as_str());
+    // Any number of processes may do so: each tick is enqueued once. Schedules of others on the same Redis are theirs.
+    let (scheduler, ours) = (Scheduler::new(broker.clone(), owner), entry.cluster.clone());
+    let scheduler = scheduler.firing_only(move |entry| entry.cluster == ours);
     scheduler.apply(&entry).await?;
     let mut mux = Mux::new();
     mux.handle("hello", hello)?;

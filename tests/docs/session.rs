@@ -140,13 +140,27 @@ impl Session {
             let left = missing(&process);
             assert!(
                 Instant::now() < end && process.ended().is_none(),
-                "block of line {line}: {command}\nnot printed: {left:#?}\n{process:#?}"
+                "block of line {line}: {command}\nnot printed: {left:#?}\n{process:#?}\n{}",
+                self.schedules()
             );
             std::thread::park_timeout(Duration::from_millis(20));
         }
         let pid = Pid::from_raw(process.pid().cast_signed()).expect("a child's id is positive");
         kill_process(pid, Signal::INT).expect("it runs");
         self.last_code = process.exit_blocking(LIMIT).code().unwrap_or(-1);
+    }
+
+    /// What is in force on the session's Redis, and who is connected: for whoever has to find out why nothing fires.
+    fn schedules(&self) -> String {
+        let ask = |words: &[&str]| format!("{words:?}\n{}\n", self.redis.cli(words));
+        let mut told = ask(&["TIME"]) + &ask(&["ZRANGE", "cronmill:replicas", "0", "-1", "WITHSCORES"]);
+        for queue in self.redis.cli(&["SMEMBERS", "cronmill:schedules"]).lines() {
+            told += &ask(&["ZRANGE", &format!("cronmill:{{{queue}}}:due"), "0", "-1", "WITHSCORES"]);
+        }
+        for entry in self.redis.keys("cronmill:*:entry:*") {
+            told += &ask(&["HGETALL", &entry]);
+        }
+        told + &ask(&["CLIENT", "LIST"])
     }
 
     fn run_go(&self, block: &Block) {
