@@ -67,6 +67,24 @@ async fn a_burst_takes_a_fleet_to_thirty_two_in_one_step_and_a_paused_queue_take
 }
 
 #[tokio::test]
+async fn workers_leave_nodes_that_are_emptied_one_at_a_time() {
+    let field = Field::new();
+    let _operator = field.operator("a", &[]).await;
+    field.apply(&queue("workers: {}"));
+    field.ready("taskqueue", "main").await;
+    let budget = || field.get("poddisruptionbudget", "main-worker");
+    let spec = budget()["spec"].clone();
+    assert_eq!(spec["maxUnavailable"], 1);
+    let deployment = field.get("deployment", "main-worker");
+    assert_eq!(spec["selector"], deployment["spec"]["selector"]);
+    assert_eq!(budget()["metadata"]["ownerReferences"], deployment["metadata"]["ownerReferences"]);
+    field.apply(&queue(""));
+    let budgets =
+        || field.api.kubectl(&["get", "poddisruptionbudgets", "-n", &field.namespace, "-o", "name"]);
+    until(LIMIT, "it goes with the workers", async || budgets().is_empty()).await;
+}
+
+#[tokio::test]
 async fn kubectl_scale_fixes_the_number_and_removing_it_gives_it_back() {
     let field = Field::new();
     let _operator = field.operator("a", &[]).await;

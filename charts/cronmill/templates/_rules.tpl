@@ -28,6 +28,10 @@ a table, and a test compares the two.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
+# Has those workers leave nodes that are emptied one at a time.
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, create, patch, delete]
 # Scales workers: those of a TaskQueue, and the workload that one names in targetRef, of which it may do nothing else.
 - apiGroups: [apps]
   resources: [deployments/scale, statefulsets/scale]

@@ -1,4 +1,4 @@
-//! Secret and Deployment in the cluster: made, kept as they should be, taken away.
+//! Secret, PodDisruptionBudget and Deployment in the cluster: made, kept as they should be, taken away.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::build;
 use super::validate::Valid;
+use super::{build, trouble};
 use crate::crd::TaskQueue;
 use crate::operator::conditions::Refusal;
 use crate::operator::context::{Context, ObjectName};
@@ -21,8 +22,10 @@ use crate::operator::leader::Tenure;
 use crate::operator::site::Site;
 use crate::operator::{MANAGER, SCALER};
 
-/// How often what should be there is applied again, changed or not.
+/// How often it is asked whether what should be there is as it was applied.
 const AGAIN: Duration = Duration::from_secs(60);
+/// How often it is applied anew all the same: a Secret is not watched.
+const ANEW: Duration = Duration::from_secs(600);
 
 /// What was applied for each TaskQueue, by uid, so that a look without news writes nothing.
 #[derive(Default)]
@@ -34,19 +37,17 @@ pub(in crate::operator) struct AppliedFleets {
 struct Applied {
     epoch: u64,
     hash: u64,
+    /// Of the Deployment, as the API server has it.
+    deployment: u64,
     at: Instant,
 }
 
 impl AppliedFleets {
-    fn is_recent(&self, uid: &str, epoch: u64, hash: u64) -> bool {
-        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        applied
-            .get(uid)
-            .is_some_and(|last| last.epoch == epoch && last.hash == hash && last.at.elapsed() < AGAIN)
+    fn of(&self, uid: &str) -> Option<Applied> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner).get(uid).copied()
     }
 
-    fn note(&self, uid: &str, epoch: u64, hash: u64) {
-        let applied = Applied { epoch, hash, at: Instant::now() };
+    fn note(&self, uid: &str, applied: Applied) {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), applied);
     }
 
@@ -70,18 +71,35 @@ pub(super) async fn apply(
     let secret = build::secret(queue, &site.url);
     // Without the version of the Secret, which is only known once it was applied.
     let shape = build::deployment(queue, &valid.plan, fleet, pod, "");
-    let hash = hash_of(&[&secret, &shape]);
-    let is_there = context.deployment(&name).is_some();
-    if is_there && context.fleets.is_recent(&uid, tenure.epoch, hash) {
-        return Ok(());
+    let budget = build::disruption_budget(queue);
+    let hash = hash_of(&[&secret, &shape, &budget]);
+    let there = context.deployment(&name);
+    let applied = context.fleets.of(&uid).filter(|last| last.epoch == tenure.epoch && last.hash == hash);
+    if let (Some(there), Some(applied)) = (there, applied) {
+        // Workers that do not come may lack the Secret.
+        let is_well = || applied.deployment == hash_of_own(&there) && !trouble::are_awaited(context, queue);
+        let age = applied.at.elapsed();
+        if age < AGAIN || age < ANEW && is_well() {
+            return Ok(());
+        }
     }
     let secrets = context.api::<Secret>(&name.namespace);
     let version = own(&secrets, &uid, "Secret", &build::secret_name(&name.name), &secret).await?;
+    let budgets = context.api::<PodDisruptionBudget>(&name.namespace);
+    own(&budgets, &uid, "PodDisruptionBudget", &build::deployment_name(&name.name), &budget).await?;
     let deployment = build::deployment(queue, &valid.plan, fleet, pod, &version);
     let deployments = context.api::<Deployment>(&name.namespace);
-    deploy(&deployments, &uid, &build::deployment_name(&name.name), &deployment).await?;
-    context.fleets.note(&uid, tenure.epoch, hash);
+    let made = deploy(&deployments, &uid, &build::deployment_name(&name.name), &deployment).await?;
+    let applied = Applied { epoch: tenure.epoch, hash, deployment: hash_of_own(&made), at: Instant::now() };
+    context.fleets.note(&uid, applied);
     Ok(())
+}
+
+/// A hash of what the operator decides of a Deployment, as the API server completed it: all but the number of workers.
+fn hash_of_own(deployment: &Deployment) -> u64 {
+    let (meta, mut spec) = (&deployment.metadata, deployment.spec.clone());
+    spec.replicas = None;
+    hash_of(&[&json!([meta.labels, meta.owner_references]), &json!(spec)])
 }
 
 fn hash_of(values: &[&Value]) -> u64 {
@@ -121,7 +139,7 @@ where
 
 /// Applies the Deployment. A new one begins with no worker, and who scales owns that number from the first moment on:
 /// a Deployment that names none would begin with one.
-async fn deploy(api: &Api<Deployment>, uid: &str, name: &str, body: &Value) -> Result<(), Refusal> {
+async fn deploy(api: &Api<Deployment>, uid: &str, name: &str, body: &Value) -> Result<Deployment, Refusal> {
     let failed = |error: kube::Error| not_applied("Deployment", name, &error);
     let scaler = PatchParams::apply(SCALER).force();
     if !check_owner(api, uid, "Deployment", name).await? {
@@ -142,7 +160,7 @@ async fn deploy(api: &Api<Deployment>, uid: &str, name: &str, body: &Value) -> R
         });
         api.patch(name, &scaler, &Patch::Apply(&only)).await.map_err(failed)?;
     }
-    Ok(())
+    Ok(applied)
 }
 
 /// Whether who scales still owns the pods' template too.
@@ -181,8 +199,9 @@ pub(super) async fn remove(context: &Context, queue: &TaskQueue) -> Result<(), R
     }
     let uid = queue.uid().unwrap_or_default();
     delete_owned(&context.api::<Secret>(&name.namespace), &uid, &build::secret_name(&name.name)).await?;
-    delete_owned(&context.api::<Deployment>(&name.namespace), &uid, &build::deployment_name(&name.name))
-        .await?;
+    let workers = build::deployment_name(&name.name);
+    delete_owned(&context.api::<PodDisruptionBudget>(&name.namespace), &uid, &workers).await?;
+    delete_owned(&context.api::<Deployment>(&name.namespace), &uid, &workers).await?;
     context.fleets.forget(&uid);
     Ok(())
 }

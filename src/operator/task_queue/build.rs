@@ -1,4 +1,5 @@
-//! What a TaskQueue owns in the cluster: a Secret with the URL of its Redis, and a Deployment of its workers.
+//! What a TaskQueue owns in the cluster: a Secret with the URL of its Redis, a Deployment of its workers, and a
+//! PodDisruptionBudget for them.
 
 use std::collections::BTreeMap;
 
@@ -74,6 +75,22 @@ pub(super) fn secret(queue: &TaskQueue, url: &SecretString) -> Value {
         "metadata": metadata(queue, secret_name(&queue.name_any())),
         "type": "Opaque",
         "data": { URL: STANDARD.encode(url.expose_secret()) },
+    })
+}
+
+/// What makes the workers leave nodes that are emptied one at a time: each ends what it holds, and the others go on. One
+/// that is not ready has nothing to end, and holds up nobody.
+pub(super) fn disruption_budget(queue: &TaskQueue) -> Value {
+    let name = queue.name_any();
+    json!({
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(queue, deployment_name(&name)),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": { "matchLabels": { OBJECT_LABEL: name } },
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
     })
 }
 
