@@ -28,7 +28,7 @@ fn files(folder: &str, extensions: &[&str]) -> Vec<PathBuf> {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if path.is_dir() {
                 if !name.starts_with('.')
-                    && !["target", "node_modules", "__pycache__"].contains(&name.as_str())
+                    && !["target", "generated", "node_modules", "__pycache__"].contains(&name.as_str())
                 {
                     folders.push(path);
                 }

@@ -97,7 +97,7 @@ def go_module(folder):
 
 
 # Go modules in tests/ that are tiers by themselves, with the programs of tests/tools that they use.
-GO_TIERS = {"charts": ("helm", "helm-unittest", "promtool"), "delivery": ("helm", "kubernetes")}
+GO_TIERS = {"charts": ("helm", "helm-unittest", "promtool"), "delivery": ("helm", "kubernetes"), "stubs": ()}
 
 
 def go_tier(name):
@@ -109,6 +109,13 @@ def go_tier(name):
 def charts():
     yield from go_tier("charts")
     yield checks("tests/charts")
+
+
+def stubs():
+    folder = ROOT / "tests" / "stubs"
+    # The rest of the module is compiled against what this writes.
+    yield Step("stubs: generate", ("go", "generate", "./..."), cwd=folder)
+    yield from go_module(folder)
 
 
 def checks(folder, pattern="check_*.py"):
@@ -157,6 +164,7 @@ OWN = (
     Tier("peers", peers, needs=("go",), limit_s=900),
     Tier("delivery", lambda: go_tier("delivery"), needs=(*RUST, *REDIS, *CONTROL_PLANE), limit_s=2400),
     Tier("charts", charts, needs=(*RUST, *REDIS, "go", "python3"), limit_s=2400),
+    Tier("stubs", stubs, needs=(*RUST, *REDIS, "go", "sqlite3")),
     # Building Kubernetes from nothing takes most of it.
     Tier("cluster", cluster, needs=CONTROL_PLANE, limit_s=2400),
     Tier("e2e", e2e, needs=NODE, limit_s=2400),
