@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::keys::QueueKeys;
-use super::{Broker, BrokerError, LiveServer, script};
+use super::{Broker, BrokerError, Concern, LiveServer, Question, script};
 use crate::task::QueueName;
 
 /// Types that a worker tells at most, and bytes of them.
@@ -64,16 +64,21 @@ impl Broker {
     /// [`BrokerError::Command`].
     pub async fn unserved_types(&self, queues: &[QueueName]) -> Result<Vec<Vec<String>>, BrokerError> {
         const DOING: &str = "read types without a handler";
-        if queues.is_empty() {
-            return Ok(Vec::new());
+        let question = Question::new(Concern::Unserved, queues.to_vec());
+        let hold = self.which_hold(&question).await?;
+        let mut met = vec![Vec::new(); queues.len()];
+        let with_any: Vec<_> = (0..queues.len()).filter(|at| hold[*at]).collect();
+        if with_any.is_empty() {
+            return Ok(met);
         }
         let mut pipe = redis::pipe();
-        for queue in queues {
+        for queue in with_any.iter().map(|at| &queues[*at]) {
             pipe.cmd("ZRANGE").arg(QueueKeys::new(queue).unserved());
             pipe.arg(self.now_in(queue.as_str()).as_second()).arg("+inf").arg("BYSCORE");
             pipe.arg("LIMIT").arg(0).arg(UNSERVED_MAX);
         }
-        let mut met: Vec<Vec<String>> = self.pipe(DOING, "*", &pipe).await?;
+        let read: Vec<Vec<String>> = self.pipe(DOING, "*", &pipe).await?;
+        with_any.into_iter().zip(read).for_each(|(at, types)| met[at] = types);
         if met.iter().all(Vec::is_empty) {
             return Ok(met);
         }

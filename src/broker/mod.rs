@@ -88,5 +88,5 @@ pub use server::LiveServer;
 pub use steer::{Archived, Deleted, Ran};
 pub(crate) use turn::{Duty, Turn};
 pub use unique::{RenewedLocks, unique_key};
-pub(crate) use vacancy::Concern;
+pub(crate) use vacancy::{Concern, Question};
 pub use wake::{Cancellations, Waiter};

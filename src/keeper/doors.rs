@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Broker, BrokerError, Concern, Outage};
+use crate::broker::{Broker, BrokerError, Concern, Outage, Question};
 use crate::task::QueueName;
 
 /// How soon a queue is kept again that got something.
@@ -44,25 +44,29 @@ impl Doors {
     /// Opens and closes them until the token is cancelled.
     pub(super) async fn attend(self: Arc<Self>, token: CancellationToken) {
         let mut outage = Outage::new("see which queues are to be kept");
-        let mut looks = 0;
+        let (mut question, mut looks) = (Question::new(Concern::Keeping, Vec::new()), 0);
         while !token.is_cancelled() {
-            let looked = self.look(looks).await.map(|()| LOOK_EVERY);
+            let looked = self.look(&mut question, looks).await.map(|()| LOOK_EVERY);
             outage.rest_after(looked, &token).await;
             looks += 1;
         }
     }
 
-    async fn look(&self, look: usize) -> Result<(), BrokerError> {
-        let queues: Vec<_> = self.lock().keys().cloned().collect();
+    async fn look(&self, question: &mut Question, look: usize) -> Result<(), BrokerError> {
+        if !question.is_about(self.lock().keys()) {
+            let queues = self.lock().keys().cloned().collect();
+            *question = Question::new(Concern::Keeping, queues);
+        }
+        let mut hold = self.broker.which_hold(question).await?;
         // A part of the queues in each look, so that no look costs much more than others.
-        let concern = |at: usize| match (at + look).is_multiple_of(LOOKS_PER_ROUND) {
-            true => Concern::AllKeeping,
-            false => Concern::Keeping,
-        };
-        let asked: Vec<_> = queues.iter().enumerate().map(|(at, queue)| (queue, concern(at))).collect();
-        let hold = self.broker.which_hold(&asked).await?;
+        let some = || (look % LOOKS_PER_ROUND..question.queues().len()).step_by(LOOKS_PER_ROUND);
+        let ended = some().map(|at| question.queues()[at].clone()).collect();
+        let have_ended = self.broker.which_hold(&Question::new(Concern::Ended, ended)).await?;
+        for (at, holds) in some().zip(have_ended) {
+            hold[at] |= holds;
+        }
         let doors = self.lock();
-        for (queue, holds) in queues.iter().zip(hold) {
+        for (queue, holds) in question.queues().iter().zip(hold) {
             if let Some(door) = doors.get(queue) {
                 door.send_if_modified(|is_open| std::mem::replace(is_open, holds) != holds);
             }

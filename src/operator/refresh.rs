@@ -118,10 +118,10 @@ fn oldest(context: &Context, looked: &mut HashMap<Mark, Instant>) -> Vec<Object>
         let living: HashSet<_> = all.iter().map(Object::mark).collect();
         looked.retain(|mark, _| living.contains(mark));
     }
-    let mut due = Vec::new();
+    let (mut due, now) = (Vec::new(), Instant::now());
     for object in all {
         let last = looked.get(&object.mark()).copied();
-        if last.is_some_and(|last| last.elapsed() < LEAVE_ALONE) {
+        if last.is_some_and(|last| now.duration_since(last) < LEAVE_ALONE) {
             continue;
         }
         due.push((last, object));

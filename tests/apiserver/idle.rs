@@ -64,6 +64,13 @@ async fn many_idle_queues_take_few_connections_and_a_burst_on_any_is_decided_wit
     let is_whole = async || fleets(&field) == count;
     until_seldom(Duration::from_secs(1), patience, "each has a fleet", is_whole).await;
     until(patience, "the leader waits on as many as it may", async || blocked(&field) >= WAITS_MAX).await;
+    let told = async || operator.metric("cronmill_operator_status_refreshes_total").await;
+    let all_is_told = async || {
+        let before = told().await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        told().await == before
+    };
+    until(patience, "what there is to tell of each is told", all_is_told).await;
     // Each queue by itself takes fifteen a second, before it is known that there is nothing in it.
     let few = async || {
         let before = scripts(&field);

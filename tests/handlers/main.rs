@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 pub mod support;
 
+mod deadlines;
 mod earn;
 mod earnings;
 mod exec;

@@ -182,6 +182,7 @@ fn serve(redis: &RedisServer, database: &Path, address: &str, flags: &[String]) 
 }
 
 /// Somebody who orders and pays.
+#[derive(Clone)]
 pub(crate) struct Customer(Channel);
 
 impl Customer {
@@ -199,9 +200,14 @@ impl Customer {
     }
 
     pub(crate) async fn pay(&self, order: &Order) {
+        self.try_to_pay(order).await.unwrap();
+    }
+
+    /// Pays, unless the order is closed already.
+    pub(crate) async fn try_to_pay(&self, order: &Order) -> Result<(), tonic::Status> {
         let payment_id = format!("payment-{}", order.id);
         let request = PayOrderRequest { payment_id, order_id: order.id, amount: order.amount.clone() };
-        TradeServiceClient::new(self.0.clone()).pay_order(request).await.unwrap();
+        TradeServiceClient::new(self.0.clone()).pay_order(request).await.map(drop)
     }
 
     pub(crate) async fn refund(&self, order: &Order) {

@@ -22,7 +22,7 @@ use crate::operator::leader::Tenure;
 use crate::operator::site::Site;
 use crate::operator::{MANAGER, SCALER};
 
-/// How often it is asked whether what should be there is as it was applied.
+/// How often it is applied again while workers do not come: they may lack the Secret.
 const AGAIN: Duration = Duration::from_secs(60);
 /// How often it is applied anew all the same: a Secret is not watched.
 const ANEW: Duration = Duration::from_secs(600);
@@ -39,6 +39,7 @@ struct Applied {
     hash: u64,
     /// Of the Deployment, as the API server has it.
     deployment: u64,
+    version: u64,
     at: Instant,
 }
 
@@ -76,10 +77,10 @@ pub(super) async fn apply(
     let there = context.deployment(&name);
     let applied = context.fleets.of(&uid).filter(|last| last.epoch == tenure.epoch && last.hash == hash);
     if let (Some(there), Some(applied)) = (there, applied) {
-        // Workers that do not come may lack the Secret.
-        let is_well = || applied.deployment == hash_of_own(&there) && !trouble::are_awaited(context, queue);
-        let age = applied.at.elapsed();
-        if age < AGAIN || age < ANEW && is_well() {
+        let lasts = if trouble::are_awaited(context, queue) { AGAIN } else { ANEW };
+        // What is older was seen before the answer, and will be seen again.
+        let is_older = version_of(&there) < applied.version;
+        if applied.at.elapsed() < lasts && (is_older || applied.deployment == hash_of_own(&there)) {
             return Ok(());
         }
     }
@@ -90,9 +91,21 @@ pub(super) async fn apply(
     let deployment = build::deployment(queue, &valid.plan, fleet, pod, &version);
     let deployments = context.api::<Deployment>(&name.namespace);
     let made = deploy(&deployments, &uid, &build::deployment_name(&name.name), &deployment).await?;
-    let applied = Applied { epoch: tenure.epoch, hash, deployment: hash_of_own(&made), at: Instant::now() };
+    let applied = Applied {
+        epoch: tenure.epoch,
+        hash,
+        deployment: hash_of_own(&made),
+        version: version_of(&made),
+        at: Instant::now(),
+    };
     context.fleets.note(&uid, applied);
     Ok(())
+}
+
+/// Which of two states of an object is the later one: Kubernetes has versions compared as whole numbers.
+fn version_of(deployment: &Deployment) -> u64 {
+    let version = deployment.metadata.resource_version.as_deref();
+    version.and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 /// A hash of what the operator decides of a Deployment, as the API server completed it: all but the number of workers.

@@ -48,8 +48,9 @@ use crate::crd::TaskQueue;
 const LIMIT: Duration = Duration::from_secs(15);
 /// How often pods are looked at that are to become ready.
 const LOOK_AT_PODS: Duration = Duration::from_secs(5);
-/// How often what is in force is compared again.
-const COMPARE: Duration = Duration::from_secs(60);
+/// How often what is in force is compared again. What somebody changes in the cluster is seen at once, and a claim that is
+/// gone within seconds.
+const COMPARE: Duration = Duration::from_secs(180);
 
 /// Puts one TaskQueue into force, if this replica leads. Any number of times gives the same.
 ///

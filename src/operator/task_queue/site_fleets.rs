@@ -13,7 +13,7 @@ use super::handshake::{Answer, Fewer, Handshake};
 use super::idle::IdleQueues;
 use super::target::{Target, Workload};
 use super::targets;
-use crate::broker::{Broker, BrokerError, Concern, Demand, DemandReader, LiveServer, Outage};
+use crate::broker::{Broker, BrokerError, Concern, Demand, DemandReader, LiveServer, Outage, Question};
 use crate::crd::TaskQueue;
 use crate::fleet::{FleetName, Work, read_records, write_records};
 use crate::operator::context::{Context, ObjectName, Readable, uid_of};
@@ -37,6 +37,8 @@ pub(super) struct SiteFleets<'a> {
     reader: DemandReader,
     /// By the TaskQueue's uid.
     fleets: HashMap<String, Fleet>,
+    /// What is asked of all their queues.
+    question: Question,
     idle: IdleQueues,
 }
 
@@ -119,6 +121,7 @@ impl<'a> SiteFleets<'a> {
             idle: IdleQueues::new(broker.clone(), context.around.owner.clone(), context.scaler.room()),
             broker,
             fleets: HashMap::new(),
+            question: Question::new(Concern::Workers, Vec::new()),
         };
         let mut outage = Outage::new("see what work there is");
         while !context.scaler.share_of(&site.key).is_empty() {
@@ -188,21 +191,25 @@ impl<'a> SiteFleets<'a> {
 
     /// The fleets, by their TaskQueues' uid, that have what they are to have, and whose queues are still empty.
     async fn undisturbed<'s>(
-        &self,
+        &mut self,
         share: &'s [Readable<TaskQueue>],
     ) -> Result<HashSet<&'s str>, BrokerError> {
-        let rests = share.iter().filter_map(|queue| {
-            let fleet = self.fleets.get(uid_of(queue))?;
-            let rest = fleet.rest.as_ref()?;
-            let (_, replicas) = self.workload(queue)?;
-            rest.goes_on(queue, replicas).then(|| (uid_of(queue), fleet.queues()))
+        let queues = || self.fleets.values().flat_map(Fleet::queues);
+        if !self.question.is_about(queues()) {
+            self.question = Question::new(Concern::Workers, queues().cloned().collect());
+        }
+        let hold = self.broker.which_hold(&self.question).await?;
+        let asked = self.question.queues().iter().zip(hold);
+        let holding: HashSet<_> = asked.filter(|(_, holds)| *holds).map(|(queue, _)| queue).collect();
+        let rests = share.iter().filter(|queue| {
+            let fleet = self.fleets.get(uid_of(queue));
+            let rest = fleet.and_then(|fleet| Some((fleet, fleet.rest.as_ref()?)));
+            rest.is_some_and(|(fleet, rest)| {
+                fleet.queues().iter().all(|queue| !holding.contains(queue))
+                    && self.workload(queue).is_some_and(|(_, replicas)| rest.goes_on(queue, replicas))
+            })
         });
-        let mut rests: Vec<_> = rests.collect();
-        let queues = rests.iter().flat_map(|(_, queues)| queues.iter());
-        let asked: Vec<_> = queues.map(|queue| (queue, Concern::Workers)).collect();
-        let mut hold = self.broker.which_hold(&asked).await?.into_iter();
-        rests.retain(|(_, queues)| hold.by_ref().take(queues.len()).filter(|holds| *holds).count() == 0);
-        Ok(rests.into_iter().map(|(uid, _)| uid).collect())
+        Ok(rests.map(|queue| uid_of(queue)).collect())
     }
 
     fn candidate(&self, queue: &Readable<TaskQueue>) -> Option<Candidate> {
