@@ -32,9 +32,8 @@ Examples:
   cronmill dev -f tasks.yaml queues.yaml --redis redis://127.0.0.1:6379/1
   cronmill dev -f manifests -o json | jq -c 'select(.event == \"tick\")'
 
-Workers see the variables of this program's environment too. update-user-earn works on a database of yours:
-  cronmill shop-data --file shop/orders.db
-  cronmill dev -f deploy/samples";
+Workers see the variables of this program's environment too, but for those that their template sets:
+  CRONMILL_SHOP_TARGET=http://127.0.0.1:8081 cronmill dev -f queues.yaml";
 
 /// Run manifests on this machine: fire their schedules, run their workers as processes.
 ///

@@ -26,8 +26,6 @@ mod scrape;
 mod server;
 #[cfg(feature = "shop")]
 mod shop;
-#[cfg(feature = "handlers")]
-pub mod shop_data;
 mod stats;
 mod task;
 mod version;

@@ -20,8 +20,6 @@ use super::scheduler::SchedulerArgs;
 use super::server::ServerCommand;
 #[cfg(feature = "shop")]
 use super::shop::ShopCommand;
-#[cfg(feature = "handlers")]
-use super::shop_data::ShopDataArgs;
 use super::stats::StatsArgs;
 use super::task::TaskCommand;
 use super::version::VersionArgs;
@@ -59,9 +57,6 @@ enum Command {
     #[cfg(feature = "shop")]
     #[command(subcommand)]
     Shop(ShopCommand),
-    /// Write a SQLite file of users and orders to try the bundled handlers on.
-    #[cfg(feature = "handlers")]
-    ShopData(ShopDataArgs),
     /// Print what a shell needs to complete command lines of this program.
     Completion(CompletionArgs),
     /// Print what this program is built of.
@@ -105,8 +100,6 @@ impl Command {
             Self::Stats(args) => once(args.run()),
             #[cfg(feature = "shop")]
             Self::Shop(command) => command.run(),
-            #[cfg(feature = "handlers")]
-            Self::ShopData(args) => once(args.run()),
             Self::Completion(args) => args.run(Program::command()),
             Self::Version(args) => args.run(),
             #[cfg(feature = "local")]

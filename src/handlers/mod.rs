@@ -1,27 +1,19 @@
-//! The bundled handlers, one file each, and the database that some of them work on.
+//! The bundled handlers, one file each, and the client of the services that some of them work on.
 //!
 //! A handler knows its payload and its work; what it works on is given at registration. Called by the worker's
 //! command line, or by a program that wants some of them beside its own.
 
 pub mod check_order_status;
 pub mod delete_expire_order;
-pub mod earnings;
-pub mod error;
 pub mod exec;
 pub mod hello;
 pub mod http;
 mod order_outcome;
 mod payload;
-mod settle_earnings;
 pub mod shop_client;
-pub mod shop_data;
 pub mod shop_error;
 pub mod update_user_earn;
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
-pub use error::ShopError;
 pub use exec::ExecHandler;
 pub use http::HttpHandler;
 pub use payload::PayloadError;
@@ -29,16 +21,12 @@ pub use shop_client::{ServiceTarget, ShopClient, ShopTarget};
 pub use shop_error::{ShopCallError, ShopTargetError};
 
 use crate::worker::{Mux, MuxError};
-use earnings::Shop;
 
 /// What the bundled handlers work on.
 #[derive(Clone, Debug, Default)]
 pub struct HandlersConfig {
-    /// The shop's services. Without them, the handlers that look after orders are not there.
+    /// The shop's services. Without them, tasks of the types that look after orders find no handler.
     pub shop: Option<ShopClient>,
-    /// The shop's SQLite file for `update-user-earn`, where its services are not named; opened when a task first needs
-    /// it. Without either, such tasks fail and say so.
-    pub database: Option<PathBuf>,
     /// Sends tasks to web servers. Without it, tasks of the types `http` and `http:<name>` find no handler.
     pub http: Option<HttpHandler>,
     /// Starts programs. Without it, tasks of the types `exec:<name>` find no handler.
@@ -52,14 +40,8 @@ pub struct HandlersConfig {
 /// [`MuxError::Duplicate`] when `mux` has a handler of one of these types already.
 pub fn register_all(mux: &mut Mux, config: HandlersConfig) -> Result<(), MuxError> {
     mux.handle(hello::KIND, hello::hello)?;
-    match config.shop {
-        Some(shop) => serve_shop(mux, &shop)?,
-        None => {
-            let shop = config.database.map(|path| Arc::new(Shop::new(path)));
-            mux.handle(update_user_earn::KIND, move |context, task| {
-                settle_earnings::settle_earnings(shop.clone(), context, task)
-            })?;
-        }
+    if let Some(shop) = config.shop {
+        serve_shop(mux, &shop)?;
     }
     if let Some(http) = config.http {
         mux.handle(http::KIND, http)?;

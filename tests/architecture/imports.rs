@@ -76,7 +76,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("k8s_openapi", &["crd", "local", "operator"]),
     ("schemars", &["crd", "local", "bin"]),
     ("serde_saphyr", &["document", "bin"]),
-    ("sqlx", &["handlers", "shop"]),
+    ("sqlx", &["shop"]),
     ("tonic", &["rpc", "shop", "handlers", "cli"]),
     ("tonic_prost", &["rpc"]),
     ("tonic_health", &["shop"]),

@@ -26,6 +26,7 @@ sys.path += [str(ROOT / "tests/tools"), str(ROOT / "deploy/image")]
 
 import build
 import ending
+import images
 import namespaces
 import node
 import processes
@@ -114,7 +115,7 @@ def try_out(state, arguments):
     if not is_up:
         # What is missing is told now, and not when all is built.
         check_machine()
-        need("redis-server")
+        images.check_machine()
         ending.down(state)
         state.check_is_free()
     image = trial.prepare()

@@ -16,6 +16,17 @@ SAMPLES = bed.ROOT / "deploy/samples"
 QUICK = ("update-user-earn-quick", "hello")
 # What no log, event or status may hold: it stands in a task's payload.
 PAYLOAD = "only-the-handler-may-see-this"
+# Of each user and currency: what the orders that are paid come to, less what stands in the earnings; where that is not 0.
+WRONG = """
+    SELECT user_id, currency, SUM(minor) FROM (
+        SELECT user_id, currency, amount_minor AS minor FROM orders WHERE status IN ('paid', 'completed')
+        UNION ALL SELECT user_id, currency, -amount_minor FROM earnings) AS both_sides
+    GROUP BY user_id, currency HAVING SUM(minor) <> 0
+"""
+UNCOUNTED = """
+    SELECT (SELECT COUNT(*) FROM ledger)
+        - (SELECT COALESCE(SUM(entries), 0) FROM batches JOIN credited_batches USING (id))
+"""
 
 
 def suspend(value):
@@ -28,9 +39,19 @@ class Cronmill(Mill):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.kubectl("apply", "-f", str(SAMPLES))
+        cls.kubectl("apply", "-R", "-f", str(SAMPLES))
         for kind in ("crontasks", "taskqueues"):
             cls.kubectl("wait", "--for=condition=Ready", kind, "--all", "--timeout=60s", limit_s=90)
+        # First its database has to come up, and orders have to be made.
+        cls.kubectl("rollout", "status", "deployment/shop", "--timeout=240s", limit_s=300)
+        database = cls.kubectl.get("service", "shop-database")["spec"]["clusterIP"]
+        password = base64.b64decode(cls.kubectl.get("secret", "shop-database")["data"]["password"]).decode()
+        cls.psql = ("psql", "-h", database, "-U", "shop", "-d", "shop", "-At", "-c"), password
+
+    def sql(self, statement):
+        """What PostgreSQL itself answers."""
+        words, password = self.psql
+        return self.within(*words, statement, PGPASSWORD=password).strip()
 
     def suspended(self, value):
         for name in QUICK:
@@ -42,16 +63,26 @@ class Cronmill(Mill):
 
     def test_ticks_bring_workers_that_run_them_and_without_ticks_the_workers_go(self):
         self.suspended(False)
-        until("update-user-earn has run", lambda: self.completed("earn") >= 2)
+        until("update-user-earn has run", lambda: self.completed("shop") >= 2)
         until("hello has run", lambda: self.completed("hello") >= 2)
         until("its status says so", lambda: self.result("update-user-earn-quick") == "Completed")
-        self.assertEqual({name.rsplit("-worker-")[0] for name in self.workers()}, {"earn", "hello"})
+        self.assertEqual({name.rsplit("-worker-")[0] for name in self.workers()}, {"shop", "hello"})
         self.suspended(True)
-        until("the workers are gone", lambda: not self.workers())
-        for queue in ("earn", "hello"):
+        # What was tried before there was a shop is tried again within a minute or two.
+        retried = lambda: int(self.redis("ZCARD", "asynq:{shop}:retry"))
+        until("the workers are gone", lambda: not self.workers() and not retried(), limit_s=240)
+        for queue in ("shop", "hello"):
             replicas = self.kubectl.get("deployment", f"{queue}-worker")["spec"]["replicas"]
             left = [int(self.redis("LLEN", f"asynq:{{{queue}}}:{state}")) for state in ("pending", "active")]
             self.assertEqual((replicas, left), (0, [0, 0]), queue)
+
+    def test_earnings_are_what_postgresql_sums_from_the_orders_and_unpaid_orders_are_closed(self):
+        self.suspended(False)
+        until("every payment and refund is counted", lambda: self.sql(UNCOUNTED) == "0")
+        until("no order is pending", lambda: self.sql("SELECT COUNT(*) FROM orders WHERE status = 'pending'") == "0")
+        self.assertEqual(self.sql(WRONG), "")
+        self.assertEqual(self.sql("SELECT COUNT(DISTINCT user_id) FROM earnings WHERE amount_minor > 0"), "1000")
+        self.assertEqual(self.sql("SELECT COUNT(*) FROM outbox"), "0")
 
     def result(self, name):
         return self.kubectl.get("crontask", name)["status"].get("lastResult")

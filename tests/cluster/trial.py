@@ -4,20 +4,20 @@ Each step may be repeated, so a second `make cluster` puts changed programs and 
 """
 
 import re
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import build
-from control_plane import need
+import images
 from node import TOOLS
-from oci import Image
 from state import Failed
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = ROOT / "target/cronmill-image.tar"
+# What the samples take for their database.
+POSTGRES = "postgres:latest"
 NAMESPACE = "cronmill"
 # Where the samples go.
 SHARED = "default"
@@ -29,7 +29,7 @@ cronmill runs on the node, in namespace {namespace}. In any shell on this machin
   export KUBECONFIG={kubeconfig}
   export PATH={programs}:$PATH
   kubectl get pods -n {namespace}
-  kubectl apply -f deploy/samples/
+  kubectl apply -R -f deploy/samples/
   kubectl get crontasks,taskqueues
 
 What the node's programs write is in {log}. `make cluster-down` removes every trace.
@@ -49,11 +49,13 @@ def prepare():
 
 
 def install(node, image):
-    """Puts cronmill and a Redis on the node, waits until both are ready, and returns what to do next."""
+    """Puts cronmill, a Redis and what the samples need on the node, and returns what to do next once it is ready."""
     state = node.state
     node.load(IMAGE)
-    redis = redis_image(state / "data/redis.tar")
-    node.load(state / "data/redis.tar")
+    redis = images.redis(state / "data/redis.tar")
+    images.postgres(state / "data/postgres.tar", POSTGRES)
+    for name in ("redis", "postgres"):
+        node.load(state / f"data/{name}.tar")
     kubectl = (node.state.choices()["tools"]["kubernetes"] + "/kubectl", f"--kubeconfig={state.kubeconfig}")
     helm = (build.folder_of("helm") / "helm", f"--kubeconfig={state.kubeconfig}", f"--namespace={NAMESPACE}")
     repository, tag = redis.name.rsplit(":", 1)
@@ -71,21 +73,6 @@ def install(node, image):
         run("a rollout", *kubectl, "-n", NAMESPACE, "rollout", "status", workload, f"--timeout={LIMIT}")
     programs = ":".join((str(Path(kubectl[0]).parent), str(helm[0].parent)))
     return NEXT.format(namespace=NAMESPACE, kubeconfig=state.kubeconfig, programs=programs, log=state / "log")
-
-
-def redis_image(path):
-    """An image of this machine's redis-server: its file, and the libraries that it loads."""
-    need("redis-server")
-    # Not what a link leads to: it goes by the name that it is called by.
-    program = Path(shutil.which("redis-server"))
-    version = re.search(r"v=(\S+)", run("redis-server", program, "--version"))[1]
-    loaded = re.findall(r"(/\S+) \(0x", run("what redis-server loads", "ldd", program))
-    files = {library.lstrip("/"): library for library in loaded}
-    # Where the chart's command looks for it.
-    files["usr/local/bin/redis-server"] = program
-    image = Image(f"cronmill.dev/test/redis:{version}", files, [], ["redis-server"])
-    image.write(path)
-    return image
 
 
 def run(what, *words):

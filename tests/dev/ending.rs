@@ -6,36 +6,29 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use cronmill::handlers::shop_data::ShopSize;
 use rustix::process::{Signal, kill_process};
 
 use crate::field::{
     Dev, Folder, LIMIT, children, command_line, completed, count, cronmill, indented, pid, queue, runs, task,
     template,
 };
-use crate::shop::Fixture;
 use crate::support::{RedisServer, until};
-
-/// A run that nobody waits for: a minute after each batch.
-const ENDLESS: &str = r#"{"batch": 10, "delay_ms_per_batch": 60000}"#;
 
 /// Manifests of an endless task each second and of workers for it.
 fn endless() -> Folder {
-    let earn = task("earn", "* * * * * *", "concurrencyPolicy: Forbid");
-    let earn = earn.replace("{type: hello,", &format!("{{type: update-user-earn, payload: {ENDLESS},"));
-    Folder::with(&[("q.yaml", queue("workers: {}")), ("t.yaml", earn)])
+    let nap = task("nap", "* * * * * *", "concurrencyPolicy: Forbid");
+    Folder::with(&[
+        ("q.yaml", queue("workers: {}")),
+        ("t.yaml", nap.replace("{type: hello,", "{type: exec:script,")),
+    ])
 }
 
-/// `cronmill dev` whose worker holds an endless task.
-async fn busy(redis: &RedisServer, folder: &Folder, shop: &Fixture) -> Dev {
-    let mut command = cronmill(&["dev", "-o", "json", "--redis", &redis.url(), "-f"]);
-    let dev = Dev::start(command.arg(folder.path()).env("CRONMILL_DATABASE", &shop.path));
-    dev.until("a worker holds the task", async || shop.credited() > 0).await;
+/// `cronmill dev` whose worker is inside an endless task.
+async fn busy(redis: &RedisServer, folder: &Folder) -> Dev {
+    let begun = folder.file("begun");
+    let dev = Dev::with_script(redis, folder, &format!("echo > {}; exec sleep 3600", begun.display()));
+    dev.until("a worker runs the task", async || begun.exists()).await;
     dev
-}
-
-async fn shop() -> Fixture {
-    Fixture::with(ShopSize { orders: 500, users: 10, seed: 5 }).await
 }
 
 /// The one task of queue `q` is back at no cost: pending, no attempt spent, no crash.
@@ -83,8 +76,8 @@ async fn either_signal_ends_it_with_0_and_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn what_a_worker_cannot_finish_in_time_is_put_back_at_no_cost() {
-    let (redis, folder, shop) = (RedisServer::start(), endless(), shop().await);
-    let mut dev = busy(&redis, &folder, &shop).await;
+    let (redis, folder) = (RedisServer::start(), endless());
+    let mut dev = busy(&redis, &folder).await;
     let (pids, _) = started(&dev);
     let asked = Instant::now();
     assert_eq!(dev.ended().await, Some(0));
@@ -92,13 +85,12 @@ async fn what_a_worker_cannot_finish_in_time_is_put_back_at_no_cost() {
     assert!((8..14).contains(&took.as_secs()), "{took:?}: eight seconds to finish, a few more to put back");
     are_gone(&pids, Duration::from_secs(1)).await;
     is_back(&redis).await;
-    assert_eq!(shop.torn_earnings(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn a_second_signal_leaves_at_once_with_3_and_the_task_comes_back_all_the_same() {
-    let (redis, folder, shop) = (RedisServer::start(), endless(), shop().await);
-    let mut dev = busy(&redis, &folder, &shop).await;
+    let (redis, folder) = (RedisServer::start(), endless());
+    let mut dev = busy(&redis, &folder).await;
     let (pids, _) = started(&dev);
     dev.signal(Signal::INT);
     let told = async || dev.0.stderr().iter().any(|line| line.contains("SIGINT received: draining"));
@@ -136,8 +128,8 @@ async fn killed_without_warning_it_leaves_no_process_and_no_folder() {
 
 #[tokio::test]
 async fn killed_without_warning_its_workers_put_back_what_they_hold() {
-    let (redis, folder, shop) = (RedisServer::start(), endless(), shop().await);
-    let mut dev = busy(&redis, &folder, &shop).await;
+    let (redis, folder) = (RedisServer::start(), endless());
+    let mut dev = busy(&redis, &folder).await;
     let (pids, _) = started(&dev);
     dev.0.kill9();
     are_gone(&pids, Duration::from_secs(6)).await;

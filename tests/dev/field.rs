@@ -100,6 +100,13 @@ impl Dev {
         )
     }
 
+    /// On a Redis that lives on; for a task of the type `exec:script`, its workers run this one.
+    pub(crate) fn with_script(redis: &RedisServer, folder: &Folder, script: &str) -> Self {
+        let words = serde_json::json!(["/bin/sh", "-c", script]);
+        let mut command = cronmill(&["dev", "-o", "json", "--redis", &redis.url(), "-f"]);
+        Self::start(command.arg(folder.path()).env("CRONMILL_EXEC", format!("script={words}")))
+    }
+
     /// On a Redis of its own.
     pub(crate) fn alone(folder: &Folder) -> Self {
         Self::start(cronmill(&["dev", "-o", "json", "-f"]).arg(folder.path()))

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cronmill::broker::Broker;
-use cronmill::handlers::shop_data::ShopSize;
 use cronmill::producer::{Client, Task};
 use cronmill::task::QueueName;
 use jiff::SignedDuration;
@@ -16,12 +15,24 @@ use serde_json::Value;
 use crate::field::{
     Dev, Folder, command_line, completed, count, cronmill, indented, pid, queue, runs, task, template,
 };
-use crate::shop::Fixture;
 use crate::support::RedisServer;
 
-const SIZE: ShopSize = ShopSize { orders: 4000, users: 50, seed: 11 };
-/// A run of some seconds: 28 batches with a pause after each.
-const SLOW: &str = r#"{"batch": 100, "delay_ms_per_batch": 150}"#;
+/// The type of a task that lasts until the test lets it end.
+const SLOW: &str = "exec:script";
+
+/// `cronmill dev` with workers for tasks of the type [`SLOW`]. Each writes a line into a file when it begins, and one
+/// when it ends.
+fn with_slow_tasks(redis: &RedisServer, folder: &Folder) -> Dev {
+    let (told, go) = (folder.file("told"), folder.file("go"));
+    let (told, go) = (told.display(), go.display());
+    let script = format!("echo begun >> {told}; until [ -e {go} ]; do sleep 0.1; done; echo ended >> {told}");
+    Dev::with_script(redis, folder, &script)
+}
+
+/// What slow tasks have written.
+fn told(folder: &Folder) -> Vec<String> {
+    lines(&folder.file("told"))
+}
 
 /// `workers` of a TaskQueue: these lines, and a template with this script.
 fn workers(lines: &str, script: &str) -> String {
@@ -137,22 +148,17 @@ async fn work_without_a_schedule_starts_as_many_workers_as_it_needs() {
     let redis = RedisServer::start();
     let scaling = "workers: {concurrency: 1, scaling: {maxReplicas: 3, targetWait: 1s, stabilization: 1s}}";
     let folder = Folder::with(&[("q.yaml", queue(scaling))]);
-    let shop = Fixture::with(SIZE).await;
-    let dev = Dev::start(
-        cronmill(&["dev", "-o", "json", "--redis", &redis.url(), "-f"])
-            .arg(folder.path())
-            .env("CRONMILL_DATABASE", &shop.path),
-    );
+    let dev = with_slow_tasks(&redis, &folder);
     dev.event("inForce", |_| true).await;
     assert_eq!(dev.workers(), Vec::<u32>::new());
-    let ids =
-        [enqueue(&redis, "update-user-earn", SLOW).await, enqueue(&redis, "update-user-earn", SLOW).await];
+    let ids = [enqueue(&redis, SLOW, "").await, enqueue(&redis, SLOW, "").await];
     let arrived = Instant::now();
     dev.until("both run at once", async || count(&redis, "active") == 2).await;
     println!("two workers claimed within {} ms of the arrival of work", arrived.elapsed().as_millis());
+    folder.write("go", "");
     completed(&redis, ids.len() as u64).await;
     has_workers(&dev, 0).await;
-    assert_eq!(shop.wrong_earnings(), Vec::<String>::new());
+    assert_eq!(told(&folder), ["begun", "begun", "ended", "ended"]);
 }
 
 #[tokio::test]
@@ -219,46 +225,37 @@ fn failures(redis: &RedisServer) -> String {
 #[tokio::test]
 async fn a_long_task_survives_the_suspension_of_its_schedule() {
     let redis = RedisServer::start();
-    let shop = Fixture::with(SIZE).await;
-    let earn = |suspended: bool| {
-        let text = task("earn", "* * * * * *", &format!("suspend: {suspended}\nconcurrencyPolicy: Forbid"));
-        text.replace("{type: hello,", &format!("{{type: update-user-earn, payload: {SLOW},"))
+    let slow = |suspended: bool| {
+        let text = task("slow", "* * * * * *", &format!("suspend: {suspended}\nconcurrencyPolicy: Forbid"));
+        text.replace("{type: hello,", &format!("{{type: {SLOW},"))
     };
     let folder = Folder::with(&[
         ("q.yaml", queue("workers: {scaling: {stabilization: 0s}}")),
-        ("t.yaml", earn(false)),
+        ("t.yaml", slow(false)),
     ]);
-    let dev = Dev::start(
-        cronmill(&["dev", "-o", "json", "--redis", &redis.url(), "-f"])
-            .arg(folder.path())
-            .env("CRONMILL_DATABASE", &shop.path),
-    );
-    dev.until("some orders are credited", async || shop.credited() > 0).await;
+    let dev = with_slow_tasks(&redis, &folder);
+    dev.until("it runs", async || told(&folder) == ["begun"]).await;
     let worker = dev.workers();
-    folder.write("t.yaml", &earn(true));
+    folder.write("t.yaml", &slow(true));
     dev.event("tick", |tick| tick["outcome"] == "suspended").await;
     assert_eq!((count(&redis, "active"), dev.workers()), (1, worker), "it holds the task still");
+    folder.write("go", "");
     completed(&redis, 1).await;
     has_workers(&dev, 0).await;
     assert_eq!((count(&redis, "completed"), failures(&redis)), (1, String::new()));
-    assert_eq!(shop.wrong_earnings(), Vec::<String>::new());
+    assert_eq!(told(&folder), ["begun", "ended"]);
 }
 
 #[tokio::test]
 async fn workers_sent_away_finish_what_they_hold_and_are_replaced_beside() {
     let redis = RedisServer::start();
-    let shop = Fixture::with(SIZE).await;
     let with = |workers: &str| queue(&format!("workers: {{{workers}}}"));
     let folder = Folder::with(&[("q.yaml", with("replicas: 2, concurrency: 1"))]);
-    let dev = Dev::start(
-        cronmill(&["dev", "-o", "json", "--redis", &redis.url(), "-f"])
-            .arg(folder.path())
-            .env("CRONMILL_DATABASE", &shop.path),
-    );
+    let dev = with_slow_tasks(&redis, &folder);
     for _ in 0..2 {
-        enqueue(&redis, "update-user-earn", SLOW).await;
+        enqueue(&redis, SLOW, "").await;
     }
-    dev.until("both run", async || count(&redis, "active") == 2).await;
+    dev.until("both run", async || told(&folder).len() == 2).await;
     let busy = dev.workers();
     // Other workers, one of them: the two there are have to leave.
     folder.write("q.yaml", &with("replicas: 1, concurrency: 2"));
@@ -269,11 +266,12 @@ async fn workers_sent_away_finish_what_they_hold_and_are_replaced_beside() {
     assert_eq!(count(&redis, "active"), 2, "the busy ones have not been disturbed");
     assert!(busy.iter().all(|pid| runs(*pid)));
     folder.write("q.yaml", &with("replicas: 0, concurrency: 2"));
+    folder.write("go", "");
     completed(&redis, 3).await;
     has_workers(&dev, 0).await;
     assert_eq!(failures(&redis), "");
     assert_eq!(redis.cli_lines(["HVALS", "cronmill:{q}:crashes"]), Vec::<String>::new());
-    assert_eq!(shop.wrong_earnings(), Vec::<String>::new());
+    assert_eq!(told(&folder), ["begun", "begun", "ended", "ended"]);
 }
 
 #[tokio::test]

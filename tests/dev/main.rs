@@ -1,14 +1,11 @@
 //! `cronmill dev` and `cronmill check` as programs: real files in, a real Redis, real worker processes.
 //!
-//! What came of it is asked of others: redis-cli, sqlite3, ps and /proc.
+//! What came of it is asked of others: redis-cli, ps and /proc.
 
 #![allow(clippy::unwrap_used, reason = "a test's fixtures fail it by panicking")]
 
 #[path = "../support/mod.rs"]
 pub mod support;
-
-#[path = "../handlers/shop.rs"]
-pub mod shop;
 
 mod check;
 mod dead_letter;

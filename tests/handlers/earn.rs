@@ -78,6 +78,40 @@ async fn a_worker_killed_anywhere_counts_each_order_once() {
 }
 
 #[tokio::test]
+async fn a_worker_killed_inside_update_user_earn_leaves_the_rest_to_another() {
+    let services = Services::start(30_000, 100).await;
+    services.enqueue(KIND, "run", SMALL).await;
+    let mut first = services.worker(&["--lease=1s"]);
+    until(LIMIT, "some batches are credited", async || services.credited() > 2).await;
+    first.kill9();
+    assert_eq!(services.look("run").await.state, State::Active, "killed too late to show anything");
+    let _second = services.worker(&["--lease=1s"]);
+    let rest = services.result("run").await["orders"].as_i64().unwrap();
+    let entries = services.number("SELECT COUNT(*) FROM ledger");
+    assert!((1..=entries - 300).contains(&rest), "it counted {rest} of {entries}, and not what was left");
+    assert_eq!(services.look("run").await.message.retried, 0, "a crash costs no attempt");
+    assert_eq!(services.wrong(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_run_that_a_drain_cuts_off_is_handed_back_and_the_next_one_goes_on() {
+    let services = Services::start(30_000, 100).await;
+    services.enqueue(KIND, "run", SMALL).await;
+    let mut first = services.worker(&["--shutdown-timeout=0s"]);
+    until(LIMIT, "some batches are credited", async || services.credited() > 2).await;
+    // So that it cannot end by itself.
+    services.shop.freeze();
+    first.terminate();
+    assert_eq!(first.exit(LIMIT).await.code(), Some(0));
+    let view = services.look("run").await;
+    assert_eq!((view.state, view.message.retried), (State::Pending, 0));
+    services.shop.thaw();
+    let _second = services.worker(&[]);
+    services.result("run").await;
+    assert_eq!(services.wrong(), [""; 0]);
+}
+
+#[tokio::test]
 async fn runs_beside_each_other_count_each_order_once() {
     let services = Services::start(10_000, 100).await;
     for run in 0..6 {
@@ -234,8 +268,7 @@ async fn a_worker_tells_of_order_handlers_only_when_it_knows_the_shop() {
     worker.terminate();
     worker.exit(LIMIT).await;
     let _worker = services.worker_at("", &[]);
-    let told = types().await;
-    assert!(!told.iter().any(|one| one.ends_with("-order") || one.ends_with("-status")), "{told:?}");
+    assert_eq!(types().await, ["hello", "http"]);
 }
 
 #[tokio::test]

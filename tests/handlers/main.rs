@@ -1,5 +1,5 @@
-//! The bundled handlers: on a real SQLite file judged by another program, over the shop's real services, and in the
-//! worker's own process on a real Redis.
+//! The bundled handlers: over the shop's real services, judged by another program, and in the worker's own process on a
+//! real Redis.
 
 #![allow(clippy::unwrap_used, reason = "a test's fixtures fail it by panicking")]
 
@@ -8,12 +8,10 @@ pub mod support;
 
 mod deadlines;
 mod earn;
-mod earnings;
 mod exec;
 mod http;
 mod orders;
 mod python;
 mod services;
-pub mod shop;
 mod web;
 mod worker;

@@ -6,18 +6,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cronmill::broker::Broker;
-use cronmill::handlers::shop_data::ShopSize;
 use cronmill::producer::{Client, Task};
 use cronmill::task::{QueueName, State};
 
-use crate::shop::Fixture;
 use crate::support::http::{free_address, get};
 use crate::support::{Process, RedisServer, eventually, until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A run of some seconds: 140 batches with a pause after each.
-const SLOW: &str = r#"{"batch": 100, "delay_ms_per_batch": 30}"#;
+/// A program for a task that does not end by itself.
+const NAP: &str = "nap=/bin/sleep 3600";
 
 fn worker(url: &str, flags: &[&str]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cronmill-worker"));
@@ -60,77 +58,43 @@ async fn readiness_becomes(addr: SocketAddr, status: u16, body: &str) {
 }
 
 #[tokio::test]
-async fn both_handlers_run_and_leave_their_results() {
+async fn a_handler_runs_and_leaves_its_result() {
     let redis = RedisServer::start();
-    let shop = Fixture::with(ShopSize { orders: 2000, users: 20, seed: 3 }).await;
-    let _worker = worker(&redis.url(), &["--database", shop.path.to_str().unwrap()]);
+    let _worker = worker(&redis.url(), &[]);
     let hello = enqueue(&redis, "hello", r#"{"name": "Ada"}"#).await;
-    let earn = enqueue(&redis, "update-user-earn", "").await;
     assert_eq!(done(&redis, &hello).await, (0, r#"{"hello":"Ada","attempt":0}"#.to_owned()));
-    let cents = shop.judge("SELECT SUM(amount_cents) FROM orders WHERE status = 'paid'").concat();
-    let result = format!(r#"{{"batches":2,"orders":{},"cents":{cents}}}"#, shop.paid());
-    assert_eq!(done(&redis, &earn).await, (0, result));
-    assert_eq!(shop.wrong_earnings(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn a_bad_payload_goes_to_the_archive_at_once_with_its_reason() {
     let redis = RedisServer::start();
     let _worker = worker(&redis.url(), &[]);
-    let id = enqueue(&redis, "update-user-earn", r#"{"batches": 5}"#).await;
+    let id = enqueue(&redis, "hello", r#"{"nam": "Ada"}"#).await;
     until(LIMIT, "the task is archived", async || look(&redis, &id).await.0 == State::Archived).await;
     let raw = redis.cli_bytes(["HGET", &format!("asynq:{{default}}:t:{id}"), "msg"]);
-    assert!(String::from_utf8_lossy(&raw).contains("unknown field `batches`"));
-}
-
-#[tokio::test]
-async fn a_worker_killed_inside_update_user_earn_leaves_the_rest_to_another() {
-    let redis = RedisServer::start();
-    let shop = Fixture::with(ShopSize { orders: 20_000, users: 200, seed: 7 }).await;
-    let flags = ["--lease=1s", "--database", shop.path.to_str().unwrap()];
-    let mut first = worker(&redis.url(), &flags);
-    let id = enqueue(&redis, "update-user-earn", SLOW).await;
-    until(LIMIT, "some orders are credited", async || shop.credited() > 0).await;
-    first.kill9();
-    let credited = shop.credited();
-    assert!(credited < shop.paid(), "killed too late to show anything");
-    assert_eq!(look(&redis, &id).await.0, State::Active);
-    assert_eq!(shop.torn_earnings(), Vec::<String>::new());
-    let _second = worker(&redis.url(), &flags);
-    let (retried, result) = done(&redis, &id).await;
-    assert_eq!(retried, 0, "a crash costs no attempt");
-    let rest = format!(r#""orders":{},"#, shop.paid() - credited);
-    assert!(result.contains(&rest), "the second run did what was left, {rest} {result}");
-    assert_eq!(shop.wrong_earnings(), Vec::<String>::new());
+    assert!(String::from_utf8_lossy(&raw).contains("unknown field `nam`"));
 }
 
 #[tokio::test]
 async fn a_drain_hands_the_task_back_without_an_attempt_and_says_so_on_readyz() {
     let redis = RedisServer::start();
-    let shop = Fixture::with(ShopSize { orders: 20_000, users: 200, seed: 7 }).await;
     let addr = free_address().await;
     let listen = addr.to_string();
-    let flags = ["--shutdown-timeout=1s", "--listen", &listen, "--database", shop.path.to_str().unwrap()];
-    let mut first = worker(&redis.url(), &flags);
+    let mut worker = worker(&redis.url(), &["--shutdown-timeout=1s", "--listen", &listen, "--exec", NAP]);
     readiness_becomes(addr, 200, "ready").await;
-    let id = enqueue(&redis, "update-user-earn", SLOW).await;
-    until(LIMIT, "some orders are credited", async || shop.credited() > 0).await;
-    first.terminate();
+    let id = enqueue(&redis, "exec:nap", "").await;
+    until(LIMIT, "the worker holds it", async || look(&redis, &id).await.0 == State::Active).await;
+    worker.terminate();
     readiness_becomes(addr, 503, "not ready: draining").await;
-    assert_eq!(first.exit(LIMIT).await.code(), Some(0));
+    assert_eq!(worker.exit(LIMIT).await.code(), Some(0));
     let (state, retried, _) = look(&redis, &id).await;
     assert_eq!((state, retried), (State::Pending, 0));
-    assert_eq!(shop.torn_earnings(), Vec::<String>::new());
-    let _second = worker(&redis.url(), &["--database", shop.path.to_str().unwrap()]);
-    assert_eq!(done(&redis, &id).await.0, 0);
-    assert_eq!(shop.wrong_earnings(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn a_second_signal_puts_back_what_a_patient_worker_holds() {
     let redis = RedisServer::start();
-    let shop = Fixture::with(ShopSize { orders: 20_000, users: 200, seed: 7 }).await;
-    let (mut worker, id) = patient_worker(&redis, &shop).await;
+    let (mut worker, id) = patient_worker(&redis).await;
     worker.terminate();
     told(&worker, "SIGTERM received: draining").await;
     assert!(worker.ended().is_none());
@@ -146,8 +110,7 @@ async fn a_second_signal_puts_back_what_a_patient_worker_holds() {
 #[tokio::test]
 async fn a_third_signal_leaves_at_once_with_3() {
     let redis = RedisServer::start();
-    let shop = Fixture::with(ShopSize { orders: 20_000, users: 200, seed: 7 }).await;
-    let (mut worker, _) = patient_worker(&redis, &shop).await;
+    let (mut worker, _) = patient_worker(&redis).await;
     // Without Redis it cannot put anything back, so that it is still there for the third.
     redis.freeze();
     for heard in ["SIGTERM received: draining", "SIGTERM received: hurrying"] {
@@ -161,11 +124,10 @@ async fn a_third_signal_leaves_at_once_with_3() {
 }
 
 /// A worker that would drain for an hour, with the task it holds.
-async fn patient_worker(redis: &RedisServer, shop: &Fixture) -> (Process, String) {
-    let flags = ["--shutdown-timeout=1h", "--database", shop.path.to_str().unwrap()];
-    let worker = worker(&redis.url(), &flags);
-    let id = enqueue(redis, "update-user-earn", r#"{"batch": 10, "delay_ms_per_batch": 60000}"#).await;
-    until(LIMIT, "some orders are credited", async || shop.credited() > 0).await;
+async fn patient_worker(redis: &RedisServer) -> (Process, String) {
+    let worker = worker(&redis.url(), &["--shutdown-timeout=1h", "--exec", NAP]);
+    let id = enqueue(redis, "exec:nap", "").await;
+    until(LIMIT, "the worker holds it", async || look(redis, &id).await.0 == State::Active).await;
     (worker, id)
 }
 

@@ -85,9 +85,9 @@ class Built(unittest.TestCase):
         place = self.root / "shop"
         place.mkdir()
         os.chown(place, 65532, 65532)
-        argv = ("chroot", "--userspec=65532:65532", self.root, "/usr/local/bin/cronmill", "shop-data", "--if-absent")
-        for said in (r"1000 orders of 10 users", r"exists"):
-            done = run(*argv, "--file=shop/orders.db", "--orders=1000", "--users=10")
+        argv = ("chroot", "--userspec=65532:65532", self.root, "/usr/local/bin/cronmill", "shop", "generate", "--if-empty")
+        for said in (r"20000 orders of 10 users", r"is not empty"):
+            done = run(*argv, "--database=shop/orders.db", "--orders=20000", "--users=10")
             self.assertRegex(done.stderr, said)
         self.assertEqual([path.name for path in place.iterdir()], ["orders.db"])
 

@@ -225,10 +225,12 @@ fn a_queue_without_workers_has_no_fleet() {
 }
 
 #[test]
-fn the_samples_are_good_and_hello_has_workers_of_its_own() {
+fn the_samples_are_good_and_what_only_a_cluster_has_is_left_aside() {
     let mut manifests = Manifests::open(vec![samples()], "test");
     let changes = manifests.refresh(Timestamp::now());
-    assert_eq!((changes.errors, changes.note), (vec![], None));
+    assert_eq!(changes.errors, vec![]);
+    let aside = "left aside, for a cluster only: 1 apps/v1 Deployment, 1 apps/v1 StatefulSet, 1 v1 Secret, 2 v1 Service";
+    assert_eq!(changes.note.as_deref(), Some(aside));
     let tasks: Vec<_> = manifests
         .tasks()
         .map(|task| {
@@ -238,16 +240,17 @@ fn the_samples_are_good_and_hello_has_workers_of_its_own() {
     assert_eq!(
         tasks,
         [
+            ("check-order-status", "shop", "*/5 * * * *".to_owned()),
             ("hello", "hello", "* * * * * *".to_owned()),
-            ("update-user-earn", "earn", "*/20 * * * *".to_owned()),
-            ("update-user-earn-quick", "earn", "@every 2s".to_owned()),
+            ("update-user-earn", "shop", "*/20 * * * *".to_owned()),
+            ("update-user-earn-quick", "shop", "@every 2s".to_owned()),
         ]
     );
     let fleets: Vec<_> = manifests
         .queues()
         .map(|queue| (queue.key.name.as_str(), queue.workers.as_ref().map(|workers| workers.concurrency)))
         .collect();
-    assert_eq!(fleets, [("earn", Some(20)), ("hello", Some(2))]);
+    assert_eq!(fleets, [("hello", Some(2)), ("shop", Some(20))]);
     for task in manifests.tasks() {
         assert!(
             Timing::parse(&task.entry.timing)

@@ -167,7 +167,7 @@ OWN = (
     Tier("stubs", stubs, needs=(*RUST, *REDIS, "go", "sqlite3")),
     # Building Kubernetes from nothing takes most of it.
     Tier("cluster", cluster, needs=CONTROL_PLANE, limit_s=2400),
-    Tier("e2e", e2e, needs=NODE, limit_s=2400),
+    Tier("e2e", e2e, needs=(*NODE, *REDIS, "postgres", "psql"), limit_s=2400),
     Tier("image", image, needs=(*RUST, "python3", "buildah", "root"), limit_s=1800),
     Tier("variants", variants, needs=(*RUST, *REDIS, "openssl", "python3"), limit_s=1800, alike=True),
 )

@@ -197,6 +197,10 @@ async fn a_generated_shop_holds_together_and_its_unpaid_orders_get_their_tasks(s
     assert_eq!(full.status.code(), Some(0), "{full:?}");
     assert_eq!(database.count("SELECT COUNT(*) FROM orders"), 3_000);
 
+    let flags = ["--users", "0", "--if-empty"];
+    let nobody = cronmill().args(["shop", "generate"]).args(database.flags()).args(flags).output().unwrap();
+    assert_eq!(nobody.status.code(), Some(2), "{nobody:?}");
+
     let shop = Shop::on(database, &[]).await;
     let unpaid = "SELECT 'expire-order-' || id FROM orders WHERE status = 'pending' ORDER BY 1";
     let unpaid: BTreeSet<String> = shop.database.judge(unpaid).into_iter().collect();

@@ -81,8 +81,8 @@ pub(super) struct WorkerArgs {
     )]
     listen: Listen,
     /// The shop's services for update-user-earn, check-order-status and delete-expire-order, as
-    /// `cronmill shop serve` serves them: http://host:port, or https:// for TLS; without it, this worker has no
-    /// handlers for the last two.
+    /// `cronmill shop serve` serves them: http://host:port, or https:// for TLS; without it, this worker has none of
+    /// these handlers.
     #[arg(
         long,
         env = "CRONMILL_SHOP_TARGET",
@@ -100,16 +100,6 @@ pub(super) struct WorkerArgs {
         hide_default_value = true
     )]
     shop_ca: PathArg,
-    /// The SQLite file that update-user-earn works on where no shop's services are named, as `cronmill shop-data`
-    /// writes it; without either, such tasks fail and say so.
-    #[arg(
-        long,
-        env = "CRONMILL_DATABASE",
-        value_name = "FILE",
-        default_value = "",
-        hide_default_value = true
-    )]
-    database: PathArg,
     /// Where tasks of the type http:NAME go, as in orders=https://orders.internal/tasks; may be given several times.
     ///
     /// User and password of a URL are sent as basic authentication; put such a URL into the environment.
@@ -184,7 +174,6 @@ pub(super) struct Config {
     pub(super) shutdown_timeout: Duration,
     pub(super) listen: Option<SocketAddr>,
     pub(super) shop: Option<ShopClient>,
-    pub(super) database: Option<PathBuf>,
     pub(super) http: HttpHandler,
     pub(super) exec: Option<ExecHandler>,
 }
@@ -224,7 +213,6 @@ impl WorkerArgs {
             archive: ArchiveLimits { tasks_max: self.archive_max_tasks, age_max: self.archive_max_age },
             shutdown_timeout: self.shutdown_timeout,
             listen: given.listen(self.listen, service.as_ref()).0,
-            database: self.database.0,
         };
         Ok(Checked { log, notes, config })
     }
@@ -409,7 +397,6 @@ mod tests {
             "--archive-max-age=2h",
             "--shutdown-timeout=0s",
             "--listen=127.0.0.1:9090",
-            "--database=shop.db",
         ];
         let config = checked(&flags).unwrap();
         assert_eq!(config.queues.to_string(), "critical=6,default=3");
@@ -419,7 +406,6 @@ mod tests {
         let archive = ArchiveLimits { tasks_max: 7, age_max: Duration::from_secs(7200) };
         assert_eq!(config.archive, archive);
         assert_eq!(config.listen, Some("127.0.0.1:9090".parse().unwrap()));
-        assert_eq!(config.database, Some("shop.db".into()));
     }
 
     #[test]

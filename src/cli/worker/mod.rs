@@ -28,8 +28,7 @@ use crate::worker::{Mux, Server};
 /// cost memory that an idle worker has no use for.
 const THREADS: usize = 2;
 
-/// How long what is still running at the end gets: only a SQLite statement or a blocking handler that would
-/// not stop can be left.
+/// How long what is still running at the end gets: only a handler that blocks and would not stop can be left.
 const LEAVE_LIMIT: Duration = Duration::from_millis(200);
 
 /// Runs the program: flags, environment and file in, exit code out.
@@ -93,7 +92,6 @@ async fn work(config: Config, signals: &Signals, metrics: &Metrics, phase: &Phas
     phase.connected();
     let mut mux = Mux::new();
     let handlers = HandlersConfig {
-        database: config.database.clone(),
         http: Some(config.http.clone()),
         exec: config.exec.clone(),
         shop: config.shop.clone(),

@@ -140,6 +140,8 @@ impl Store {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .foreign_keys(true)
+            // A container has no folder for files that come and go.
+            .pragma("temp_store", "MEMORY")
             .busy_timeout(LOCK_LIMIT);
         let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(ACQUIRE_LIMIT);
         let writer = pool(1).connect_lazy_with(options.clone());
