@@ -42,7 +42,9 @@ def postgres(path, name):
     # What initdb loads; the folder has much else.
     modules = [version / "lib/plpgsql.so", version / "lib/dict_snowball.so"]
     share = Path("/usr/share/postgresql") / version.name
-    files = [*programs, *modules, *(file for file in share.rglob("*") if file.is_file() and "man" not in file.parts)]
+    shared = (file for file in share.rglob("*") if file.is_file() and "man" not in file.parts)
+    # The one zone that clients ask for.
+    files = [*programs, *modules, *shared, Path("/usr/share/zoneinfo/UTC")]
     files = {str(file).lstrip("/"): file for file in files}
     for program in (*programs, *modules):
         files.update(loaded(program))
