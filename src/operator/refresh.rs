@@ -16,6 +16,8 @@ use crate::crd::{CronTask, TaskQueue};
 
 /// How long an object is left alone after it was looked at.
 const LEAVE_ALONE: Duration = Duration::from_secs(1);
+/// How long a TaskQueue is left alone that was looked at when it had nothing to do already.
+const LEAVE_AT_REST: Duration = Duration::from_secs(30);
 /// Objects looked at for one write at most: most have not changed.
 const LOOKS_PER_WRITE: usize = 20;
 /// Objects read at the same time, which is cheaper than one after the other.
@@ -38,6 +40,20 @@ impl Object {
             Self::Queue(queue) => &queue.metadata.uid,
         };
         uid.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it was looked at lately.
+    fn is_left_alone(&self, context: &Context, last: Instant, now: Instant) -> bool {
+        let rests_since = match self {
+            Self::Task(_) => None,
+            Self::Queue(_) => context.scaler.rests_since(self.uid()),
+        };
+        // What ended just before is seen a moment later.
+        let pause = match rests_since {
+            Some(since) if since + LEAVE_ALONE < last => LEAVE_AT_REST,
+            _ => LEAVE_ALONE,
+        };
+        now.duration_since(last) < pause
     }
 
     fn mark(&self) -> Mark {
@@ -121,7 +137,7 @@ fn oldest(context: &Context, looked: &mut HashMap<Mark, Instant>) -> Vec<Object>
     let (mut due, now) = (Vec::new(), Instant::now());
     for object in all {
         let last = looked.get(&object.mark()).copied();
-        if last.is_some_and(|last| now.duration_since(last) < LEAVE_ALONE) {
+        if last.is_some_and(|last| object.is_left_alone(context, last, now)) {
             continue;
         }
         due.push((last, object));

@@ -76,6 +76,14 @@ impl Secrets {
         url
     }
 
+    /// Whether a place was read not long ago, and had this URL.
+    pub(super) fn still_says(&self, place: &Place, url: &Arc<SecretString>) -> bool {
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.get(place).is_some_and(|read| {
+            read.at.elapsed() < KEEP && read.url.as_ref().is_ok_and(|known| is_same(known, url))
+        })
+    }
+
     /// Forgets what nobody asks for any more.
     pub(super) fn keep_only(&self, asked: impl Fn(&Place) -> bool) {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).retain(|place, _| asked(place));

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::conditions::{QUEUES_CLAIMED, Refusal};
 use super::context::{Context, ObjectName, Readable, uid_of};
-use super::secret::{Place, is_same};
+use super::secret::{Place, Secrets, is_same};
 use super::site::{Around, Site, SiteKey};
 use crate::broker::{ArchiveLimits, Endpoint};
 use crate::causes;
@@ -113,9 +113,14 @@ impl Found {
         self.site.as_ref().map(|site| &site.key)
     }
 
-    /// Whether it has to be looked for again: what a namespace shares never changes, so then only the object can.
-    fn may_differ(&self, queue: &Readable<TaskQueue>) -> bool {
-        self.place.is_some() || self.site.is_err() || !self.object.is(queue)
+    /// Whether it has to be looked for again. What a namespace shares never changes; a Secret is read now and then, and
+    /// sooner while Redis does not take what it says.
+    fn may_differ(&self, queue: &Readable<TaskQueue>, secrets: &Secrets) -> bool {
+        let Ok(site) = &self.site else { return true };
+        let is_as_read = |place| {
+            secrets.still_says(place, &site.url) && !site.trouble().is_some_and(|trouble| trouble.needs_edit)
+        };
+        !self.object.is(queue) || !self.place.as_ref().is_none_or(is_as_read)
     }
 }
 
@@ -147,7 +152,9 @@ async fn find_all(
 ) -> bool {
     let news: Vec<_> = queues
         .iter()
-        .filter(|queue| found.get(uid_of(queue)).is_none_or(|known| known.may_differ(queue)))
+        .filter(|queue| {
+            found.get(uid_of(queue)).is_none_or(|known| known.may_differ(queue, &context.secrets))
+        })
         .collect();
     let finds: Vec<_> = news.iter().map(|queue| find(context, queue).boxed()).collect();
     let finds: Vec<_> = stream::iter(finds).buffered(READS_AT_ONCE).collect().await;

@@ -19,8 +19,8 @@ use crate::task::QueueName;
 const LEAD_TIME_GUESS: Duration = Duration::from_secs(5);
 /// How long what was asked for may take to be seen before it is asked for again.
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
-/// How long a fleet is left alone while nothing is seen to happen: what is known of it is written down as often.
-const REST_LIMIT: Duration = Duration::from_secs(20);
+/// How long a fleet is left alone while nothing is seen to happen.
+const REST_LIMIT: Duration = Duration::from_secs(60);
 /// How long a worker's first sign is waited for.
 const START_LIMIT: Duration = Duration::from_secs(600);
 

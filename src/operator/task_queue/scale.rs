@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use kube::ResourceExt as _;
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::site_fleets::SiteFleets;
 use crate::crd::TaskQueue;
@@ -41,6 +41,8 @@ pub(super) struct Noted {
     pub(super) plan: Plan,
     /// Workers that are to go once they hold nothing.
     pub(super) awaited: u32,
+    /// Since when nobody is there, and nothing to do.
+    rests_since: Option<Instant>,
 }
 
 impl fmt::Display for Noted {
@@ -66,12 +68,18 @@ impl Scaler {
         self.plans().get(uid).copied()
     }
 
-    /// Notes what was decided now. Who is to go is still waited for.
-    pub(super) fn note(&self, uid: &str, plan: Plan) {
+    /// Notes what was decided now, and whether nobody is there and nothing to do. Who is to go is still waited for.
+    pub(super) fn note(&self, uid: &str, plan: Plan, rests: bool) {
         let mut plans = self.plans();
-        let before = plans.get(uid).filter(|_| plan.replicas < plan.seen.current);
-        let awaited = before.map_or(0, |noted| noted.awaited);
-        plans.insert(uid.to_owned(), Noted { plan, awaited });
+        let before = plans.get(uid).copied();
+        let awaited = before.filter(|_| plan.replicas < plan.seen.current).map_or(0, |noted| noted.awaited);
+        let began = || before.and_then(|noted| noted.rests_since).unwrap_or_else(Instant::now);
+        plans.insert(uid.to_owned(), Noted { plan, awaited, rests_since: rests.then(began) });
+    }
+
+    /// Since when nobody is there, and nothing to do.
+    pub(in crate::operator) fn rests_since(&self, uid: &str) -> Option<Instant> {
+        self.plans().get(uid)?.rests_since
     }
 
     /// Notes how many workers are to go once they hold nothing.

@@ -288,12 +288,14 @@ impl<'a> SiteFleets<'a> {
             let work = Work::of(&read);
             let current = fleet.current(candidate.replicas);
             let plan = fleet.watch().decide(&work, &candidate.policy, current, self.broker.now());
-            self.context.scaler.note(&candidate.uid, plan);
             let fewest = candidate.policy.fixed.unwrap_or(candidate.policy.min);
             let is_settled = [candidate.replicas, plan.replicas] == [fewest; 2]
                 && !fleet.handshake.has_begun()
                 && work.is_idle()
                 && read.iter().all(|demand| demand.pending == 0 && !demand.is_paused);
+            let is_gone =
+                is_settled && candidate.replicas == 0 && workers_there(self.context, &candidate) == 0;
+            self.context.scaler.note(&candidate.uid, plan, is_gone);
             let (queue, replicas, since) = (candidate.object.clone(), candidate.replicas, Instant::now());
             fleet.rest = is_settled.then(|| Rest { queue, replicas, since });
             decided.push(Decided { candidate, plan });
@@ -337,5 +339,19 @@ impl<'a> SiteFleets<'a> {
         let servers = self.broker.servers().await?;
         self.fleets.values_mut().for_each(|fleet| fleet.hear(&servers));
         Ok(())
+    }
+}
+
+/// Workers that are there, those on their way out included, as the workload tells.
+fn workers_there(context: &Context, candidate: &Candidate) -> u32 {
+    match &candidate.workload {
+        Workload::Owned => {
+            let deployment = context.deployment(&candidate.name);
+            let told = deployment.and_then(|deployment| deployment.status.as_ref()?.replicas);
+            told.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
+        }
+        Workload::Target(target) => {
+            targets::scaled(context, &candidate.object, target).map_or(0, |scaled| scaled.current)
+        }
     }
 }
