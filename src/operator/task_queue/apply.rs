@@ -22,6 +22,9 @@ use crate::operator::leader::Tenure;
 use crate::operator::site::Site;
 use crate::operator::{MANAGER, SCALER};
 
+/// How soon it is applied again where somebody else changed the Deployment, so that two who disagree do not keep the API
+/// server busy.
+const PAUSE: Duration = Duration::from_secs(10);
 /// How often it is applied again while workers do not come: they may lack the Secret.
 const AGAIN: Duration = Duration::from_secs(60);
 /// How often it is applied anew all the same: a Secret is not watched.
@@ -57,17 +60,18 @@ impl AppliedFleets {
     }
 }
 
-/// Makes what a TaskQueue owns what it should be. Killed in between, the next look goes on.
+/// Makes what a TaskQueue owns what it should be; answers how soon that is to be looked at again, if soon. Killed in
+/// between, the next look goes on.
 pub(super) async fn apply(
     context: &Context,
     tenure: &Tenure,
     queue: &TaskQueue,
     valid: &Valid,
     site: &Site,
-) -> Result<(), Refusal> {
+) -> Result<Option<Duration>, Refusal> {
     let (uid, name) = (queue.uid().unwrap_or_default(), ObjectName::of(queue));
     let (Some(fleet), Some(pod)) = (&valid.plan.workers, &valid.pod) else {
-        return remove(context, queue).await;
+        return remove(context, queue).await.map(|()| None);
     };
     let secret = build::secret(queue, &site.url);
     // Without the version of the Secret, which is only known once it was applied.
@@ -80,8 +84,11 @@ pub(super) async fn apply(
         let lasts = if trouble::are_awaited(context, queue) { AGAIN } else { ANEW };
         // What is older was seen before the answer, and will be seen again.
         let is_older = version_of(&there) < applied.version;
-        if applied.at.elapsed() < lasts && (is_older || applied.deployment == hash_of_own(&there)) {
-            return Ok(());
+        let is_as_applied = is_older || applied.deployment == hash_of_own(&there);
+        match applied.at.elapsed() {
+            age if is_as_applied && age < lasts => return Ok(None),
+            age if !is_as_applied && age < PAUSE => return Ok(Some(PAUSE - age)),
+            _ => {}
         }
     }
     let secrets = context.api::<Secret>(&name.namespace);
@@ -99,7 +106,7 @@ pub(super) async fn apply(
         at: Instant::now(),
     };
     context.fleets.note(&uid, applied);
-    Ok(())
+    Ok(None)
 }
 
 /// Which of two states of an object is the later one: Kubernetes has versions compared as whole numbers.

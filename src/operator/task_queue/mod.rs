@@ -104,7 +104,9 @@ async fn step(
     }
     end::hold(context, queue).await?;
     let uid = queue.uid().unwrap_or_default();
-    let outcome = put(context, tenure, queue).await;
+    let put = put(context, tenure, queue).await;
+    let again = put.as_ref().ok().and_then(|(_, again)| *again);
+    let outcome = put.map(|(site, _)| site);
     let attempt = match &outcome {
         Ok(_) => {
             context.succeeded(&uid);
@@ -117,12 +119,17 @@ async fn step(
     Ok(match outcome {
         // Nobody tells us what becomes of pods.
         Ok(_) if trouble::are_awaited(context, queue) => Action::requeue(LOOK_AT_PODS),
-        Ok(_) => Action::requeue(COMPARE.mul_f64(0.75 + 0.5 * fastrand::f64())),
+        Ok(_) => Action::requeue(again.unwrap_or_else(|| COMPARE.mul_f64(0.75 + 0.5 * fastrand::f64()))),
         Err(_) => Action::requeue(backoff(attempt)),
     })
 }
 
-async fn put(context: &Context, tenure: &Tenure, queue: &TaskQueue) -> Result<Arc<Site>, Refusal> {
+/// Puts it into force; answers where, and how soon it is to be looked at again, if soon.
+async fn put(
+    context: &Context,
+    tenure: &Tenure,
+    queue: &TaskQueue,
+) -> Result<(Arc<Site>, Option<Duration>), Refusal> {
     let uid = queue.uid().unwrap_or_default();
     let valid = validate::validate(context, queue)?;
     let target = targets::find(context, tenure, queue).await;
@@ -135,6 +142,6 @@ async fn put(context: &Context, tenure: &Tenure, queue: &TaskQueue) -> Result<Ar
     }
     // Its queues are in force all the same, and workers of its own stay until there are others.
     target?;
-    apply::apply(context, tenure, queue, &valid, &site).await?;
-    Ok(site)
+    let again = apply::apply(context, tenure, queue, &valid, &site).await?;
+    Ok((site, again))
 }
