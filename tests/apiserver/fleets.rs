@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::field::{Field, LIMIT, on_queues, queue, task};
 use crate::support::until;
@@ -64,6 +64,34 @@ async fn a_burst_takes_a_fleet_to_thirty_two_in_one_step_and_a_paused_queue_take
     })
     .await;
     assert_eq!((field.replicas("still"), said("still")), (Some(0), Vec::new()));
+}
+
+#[tokio::test]
+async fn what_somebody_changes_of_the_workers_is_put_back_within_seconds() {
+    let field = Field::new();
+    let _operator = field.operator("a", &[]).await;
+    field.apply(&queue("workers: {}"));
+    field.ready("taskqueue", "main").await;
+    let image = || {
+        field.get("deployment", "main-worker")["spec"]["template"]["spec"]["containers"][0]["image"].clone()
+    };
+    let ours = image();
+    let other =
+        json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "other:1"}]);
+    for _ in 0..2 {
+        let words = [
+            "patch",
+            "deployment",
+            "main-worker",
+            "-n",
+            &field.namespace,
+            "--type=json",
+            "-p",
+            &other.to_string(),
+        ];
+        field.api.kubectl(&words);
+        until(LIMIT / 2, "it is as it was", async || image() == ours).await;
+    }
 }
 
 #[tokio::test]
