@@ -154,7 +154,7 @@ impl Session {
     fn schedules(&self) -> String {
         let ask = |words: &[&str]| format!("{words:?}\n{}\n", self.redis.cli(words));
         let mut told = ask(&["TIME"]) + &ask(&["ZRANGE", "cronmill:replicas", "0", "-1", "WITHSCORES"]);
-        for queue in self.redis.cli(&["SMEMBERS", "cronmill:schedules"]).lines() {
+        for queue in self.redis.cli(["SMEMBERS", "cronmill:schedules"]).lines() {
             told += &ask(&["ZRANGE", &format!("cronmill:{{{queue}}}:due"), "0", "-1", "WITHSCORES"]);
         }
         for entry in self.redis.keys("cronmill:*:entry:*") {

@@ -297,7 +297,7 @@ impl<'a> SiteFleets<'a> {
                 is_settled && candidate.replicas == 0 && workers_there(self.context, &candidate) == 0;
             self.context.scaler.note(&candidate.uid, plan, is_gone);
             let (queue, replicas, since) = (candidate.object.clone(), candidate.replicas, Instant::now());
-            fleet.rest = is_settled.then(|| Rest { queue, replicas, since });
+            fleet.rest = is_settled.then_some(Rest { queue, replicas, since });
             decided.push(Decided { candidate, plan });
         }
         Ok(decided)
