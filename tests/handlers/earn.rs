@@ -24,9 +24,10 @@ async fn totals_of_every_user_are_what_sqlite_sums_from_the_orders() {
     let _worker = services.worker(&[]);
     let entries = services.number("SELECT COUNT(*) FROM ledger");
     assert!(entries > 15_000, "{entries}");
-    services.enqueue(KIND, "first", r#"{"batch": 3000}"#).await;
+    // A batch is listed in pages of 10,000.
+    services.enqueue(KIND, "first", r#"{"batch": 15000}"#).await;
     let result = services.result("first").await;
-    assert_eq!(result["batches"], (entries + 2999) / 3000);
+    assert_eq!(result["batches"], (entries + 14_999) / 15_000);
     assert_eq!(result["orders"], entries);
     let sums = services.judge(
         "SELECT currency, SUM(amount_minor) FROM orders WHERE status IN ('paid', 'completed') GROUP BY currency",
