@@ -30,6 +30,9 @@ use crate::telemetry::Metrics;
 
 /// The largest request: the totals of the largest batch.
 const REQUEST_BYTES_MAX: usize = 16 << 20;
+/// Calls on one connection at once; its client has the others wait. Very many unread small messages would be taken for an
+/// attack, and the connection cut.
+const CALLS_PER_CONNECTION: u32 = 200;
 /// How long calls under way get when the process is told to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// How often the database is asked for a sign of life, and how long it has for it.
@@ -144,8 +147,10 @@ pub async fn serve(
     drain: CancellationToken,
 ) -> Result<(), ServeError> {
     let Options { store, listen, tls, queue, metrics, serving } = options;
-    let mut server =
-        Server::builder().tcp_nodelay(true).http2_keepalive_interval(Some(Duration::from_secs(30)));
+    let mut server = Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .max_concurrent_streams(CALLS_PER_CONNECTION);
     if let Some(files) = &tls {
         server =
             server.tls_config(ServerTlsConfig::new().identity(identity(files)?)).map_err(ServeError::Tls)?;

@@ -23,6 +23,7 @@ use crate::truth;
 
 on_both_databases!(
     an_order_is_placed_paid_completed_and_refunded_once,
+    very_many_calls_at_once_on_one_connection_are_all_answered,
     a_batch_is_counted_once,
     reflection_and_health_name_the_services,
     a_generated_shop_holds_together_and_its_unpaid_orders_get_their_tasks,
@@ -88,6 +89,18 @@ async fn an_order_is_placed_paid_completed_and_refunded_once(sort: Sort) {
         clients.resources.list_resources(ListResourcesRequest { after_resource_id: 2, limit: 1 }).await;
     assert_eq!(listed.unwrap().into_inner().resources, [resource], "its stock is back");
     truth::assert_holds(&shop.database);
+}
+
+async fn very_many_calls_at_once_on_one_connection_are_all_answered(sort: Sort) {
+    let shop = Shop::start(sort).await;
+    let clients = shop.clients();
+    let calls = (0..8_000).map(|_| {
+        let mut resources = clients.resources.clone();
+        tokio::spawn(async move { resources.get_resource(GetResourceRequest { resource_id: 1 }).await })
+    });
+    for answer in futures::future::join_all(calls).await {
+        assert!(answer.unwrap().is_ok_and(|answer| answer.into_inner().resource.is_some()));
+    }
 }
 
 async fn a_batch_is_counted_once(sort: Sort) {
