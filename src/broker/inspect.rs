@@ -174,39 +174,31 @@ impl Broker {
     pub async fn queue_summary(&self, queue: &QueueName) -> Result<QueueSummary, BrokerError> {
         const DOING: &str = "read the queue's numbers";
         let keys = QueueKeys::new(queue);
-        let now = self.now_in(queue.as_str());
-        let day = now.strftime("%Y-%m-%d").to_string();
+        let day = self.now_in(queue.as_str()).strftime("%Y-%m-%d").to_string();
+        let backlog = self.backlog(queue).await?;
         let mut pipe = redis::pipe();
-        pipe.llen(keys.pending()).llen(keys.active()).zcard(keys.scheduled()).zcard(keys.retry());
-        pipe.zcard(keys.archived()).zcard(keys.completed()).scard(keys.groups());
-        type Counts = (u64, u64, u64, u64, u64, u64, u64);
-        let counts: Counts = self.pipe(DOING, queue.as_str(), &pipe).await?;
-        let mut pipe = redis::pipe();
+        pipe.zcard(keys.completed()).scard(keys.groups());
         pipe.get(keys.processed_on(&day)).get(keys.failed_on(&day)).get(keys.processed()).get(keys.failed());
-        pipe.lindex(keys.pending(), -1).hmget(keys.dropped(), &["age", "number"]);
+        pipe.hmget(keys.dropped(), &["age", "number"]);
         type Drops = (Option<u64>, Option<u64>);
-        type Numbers = (Option<u64>, Option<u64>, Option<u64>, Option<u64>, Option<Vec<u8>>, Drops);
+        type Numbers = (u64, u64, Option<u64>, Option<u64>, Option<u64>, Option<u64>, Drops);
         let numbers: Numbers = self.pipe(DOING, queue.as_str(), &pipe).await?;
-        let wait = match &numbers.4 {
-            Some(oldest) => self.waiting_since(queue, &String::from_utf8_lossy(oldest)).await?,
-            None => None,
-        };
         Ok(QueueSummary {
             queue: queue.to_string(),
-            pending: counts.0,
-            active: counts.1,
-            scheduled: counts.2,
-            retry: counts.3,
-            archived: counts.4,
-            completed: counts.5,
-            groups: counts.6,
-            aggregating: if counts.6 == 0 { 0 } else { self.aggregating(queue, counts.6).await? },
-            processed_today: numbers.0.unwrap_or(0),
-            failed_today: numbers.1.unwrap_or(0),
-            processed_total: numbers.2.unwrap_or(0),
-            failed_total: numbers.3.unwrap_or(0),
-            dropped: Dropped { age: numbers.5.0.unwrap_or(0), number: numbers.5.1.unwrap_or(0) },
-            wait: wait.map_or(Duration::ZERO, |then| since(now, then)),
+            pending: backlog.pending,
+            active: backlog.active,
+            scheduled: backlog.scheduled,
+            retry: backlog.retry,
+            archived: backlog.archived,
+            completed: numbers.0,
+            groups: numbers.1,
+            aggregating: if numbers.1 == 0 { 0 } else { self.aggregating(queue, numbers.1).await? },
+            processed_today: numbers.2.unwrap_or(0),
+            failed_today: numbers.3.unwrap_or(0),
+            processed_total: numbers.4.unwrap_or(0),
+            failed_total: numbers.5.unwrap_or(0),
+            dropped: Dropped { age: numbers.6.0.unwrap_or(0), number: numbers.6.1.unwrap_or(0) },
+            wait: backlog.wait,
             paused: self.pause_state(queue).await?,
         })
     }

@@ -22,13 +22,6 @@ fn blocked(field: &Field) -> usize {
     number.and_then(|number| number.parse().ok()).expect("Redis tells it")
 }
 
-/// How many scripts Redis has run.
-fn scripts(field: &Field) -> u64 {
-    let told = field.cli(&["INFO", "commandstats"]);
-    let of = |line: &str| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next()?.parse().ok();
-    told.lines().find_map(of).unwrap_or(0)
-}
-
 /// Seconds of processor time that a process has used.
 fn processor_s(replica: &Replica) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", replica.process.pid())).expect("it runs");
@@ -73,9 +66,9 @@ async fn many_idle_queues_take_few_connections_and_a_burst_on_any_is_decided_wit
     until(patience, "what there is to tell of each is told", all_is_told).await;
     // Each queue by itself takes fifteen a second, before it is known that there is nothing in it.
     let few = async || {
-        let before = scripts(&field);
+        let before = field.redis.calls("evalsha");
         tokio::time::sleep(Duration::from_secs(2)).await;
-        scripts(&field) - before < count as u64
+        field.redis.calls("evalsha") - before < count as u64
     };
     until(patience, "scripts are run for few of them", few).await;
     let (used, peak) = (millicores(&operator).await, memory(&operator, "VmHWM"));

@@ -11,18 +11,11 @@ use crate::field::{Field, HOUR, task};
 /// Whoever is stranded would wait for ever.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// How many tasks have been sent by how many calls of scripts.
-fn calls(field: &Field) -> u64 {
-    let stats = field.cli(&["INFO", "commandstats"]);
-    let of = |line: &str| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok();
-    stats.lines().filter(|line| line.starts_with("cmdstat_evalsha:")).find_map(of).unwrap_or(0)
-}
-
 #[tokio::test]
 async fn many_callers_share_calls_and_each_learns_of_its_own_task() {
     let field = Field::new().await;
     let client = Client::new(field.broker.clone());
-    let before = calls(&field);
+    let before = field.server.calls("evalsha");
     let tasks = (0..500).map(|n| task(&format!("{}", n / 2)));
     let outcomes = timeout(LIMIT, join_all(tasks.map(|task| client.enqueue(task)))).await;
     let outcomes = outcomes.expect("nobody is stranded");
@@ -32,7 +25,7 @@ async fn many_callers_share_calls_and_each_learns_of_its_own_task() {
     assert_eq!((stored, taken), (250, 250));
     assert!(outcomes.iter().flatten().all(|receipt| field.state(&receipt.id) == "pending"));
     assert_eq!(field.cli(&["LLEN", "asynq:{q}:pending"]), "250");
-    let sent = calls(&field) - before;
+    let sent = field.server.calls("evalsha") - before;
     assert!((1..=20).contains(&sent), "{sent} calls for 500 tasks");
 }
 

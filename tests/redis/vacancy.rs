@@ -16,13 +16,6 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Tasks that ended are looked for less often.
 const SELDOM: Duration = Duration::from_secs(60);
 
-/// How often a command has been called.
-fn calls(field: &Field, command: &str) -> u64 {
-    let (stats, start) = (field.cli(&["INFO", "commandstats"]), format!("cmdstat_{command}:"));
-    let of = |line: &str| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok();
-    stats.lines().filter(|line| line.starts_with(&start)).find_map(of).unwrap_or(0)
-}
-
 fn keep<'a>(field: &Field, names: impl IntoIterator<Item = &'a str>) -> Keepers {
     let queues =
         names.into_iter().map(|name| (QueueName::new(name).expect("valid"), ArchiveLimits::default()));
@@ -33,10 +26,10 @@ fn keep<'a>(field: &Field, names: impl IntoIterator<Item = &'a str>) -> Keepers 
 
 /// Waits until no keeper calls a script any more.
 async fn quiet(field: &Field) {
-    let mut before = calls(field, "evalsha");
+    let mut before = field.server.calls("evalsha");
     let still = async || {
         tokio::time::sleep(Duration::from_millis(1200)).await;
-        let now = calls(field, "evalsha");
+        let now = field.server.calls("evalsha");
         std::mem::replace(&mut before, now) == now
     };
     until(LIMIT, "nothing is kept", still).await;
@@ -49,9 +42,9 @@ async fn queues_with_nothing_to_keep_cost_one_question_a_second() {
     let names: Vec<_> = (0..QUEUES).map(|n| format!("empty-{n}")).collect();
     let mut keepers = keep(&field, names.iter().map(String::as_str));
     quiet(&field).await;
-    let before = [calls(&field, "evalsha"), calls(&field, "exists")];
+    let before = [field.server.calls("evalsha"), field.server.calls("exists")];
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let used = [calls(&field, "evalsha") - before[0], calls(&field, "exists") - before[1]];
+    let used = [field.server.calls("evalsha") - before[0], field.server.calls("exists") - before[1]];
     keepers.end().await;
     assert_eq!(used[0], 0, "scripts");
     assert!((QUEUES..=4 * QUEUES).contains(&used[1]), "{} questions", used[1]);

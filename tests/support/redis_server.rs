@@ -315,6 +315,15 @@ impl RedisServer {
         keys
     }
 
+    /// How often a command has been called, as Redis counts it.
+    ///
+    /// Of several servers, their sum.
+    pub fn calls(&self, command: &str) -> u64 {
+        let start = format!("cmdstat_{command}:calls=");
+        let of = |line: &String| line.strip_prefix(&start)?.split(',').next()?.parse::<u64>().ok();
+        self.cli_lines(["INFO", "commandstats"]).iter().filter_map(of).sum()
+    }
+
     /// A number from `INFO`, such as `total_commands_processed`.
     ///
     /// Of several servers, their sum.
