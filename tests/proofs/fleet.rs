@@ -1,5 +1,6 @@
 //! Worker processes on one Redis, and tasks for them.
 
+use std::ops::Range;
 use std::process::Command;
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ pub(crate) fn worker(redis: &RedisServer, flags: &[&str]) -> Process {
     Process::start("cronmill-worker", command.env("CRONMILL_REDIS_URL", redis.url()).args(flags))
 }
 
-/// Enqueues tasks with the ids `0` to `count - 1`.
-pub(crate) async fn enqueue(broker: &Broker, queue: &str, kind: &str, count: usize) {
+/// Enqueues tasks with these ids.
+pub(crate) async fn enqueue(broker: &Broker, queue: &str, kind: &str, ids: Range<usize>) {
     let new = |n: usize| {
         let message = Message {
             kind: kind.into(),
@@ -37,8 +38,9 @@ pub(crate) async fn enqueue(broker: &Broker, queue: &str, kind: &str, count: usi
         };
         NewTask::new(message, None)
     };
-    for start in (0..count).step_by(BATCH) {
-        let batch: Vec<NewTask> = (start..count.min(start + BATCH)).map(new).collect();
+    let end = ids.end;
+    for start in ids.step_by(BATCH) {
+        let batch: Vec<NewTask> = (start..end.min(start + BATCH)).map(new).collect();
         for stored in broker.enqueue_batch(&batch).await {
             stored.expect("stored");
         }

@@ -76,7 +76,7 @@ async fn every_task_of_killed_workers_has_its_effect_and_none_strands() {
     let redis = RedisServer::start();
     let sink = Sink::start(ANSWER).await;
     let broker = Broker::connect(&redis.endpoint()).await.expect("a Redis of our own");
-    enqueue(&broker, QUEUE, "http:sink", tasks).await;
+    enqueue(&broker, QUEUE, "http:sink", 0..tasks).await;
     let target = format!("--http-target={}", sink.target());
     let queues = format!("--queues={QUEUE}");
     let flags = [queues.as_str(), "--concurrency=10", "--lease=2s", &target].map(str::to_owned);
