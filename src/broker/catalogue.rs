@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::keys::QueueKeys;
-use super::{Broker, BrokerError, Concern, LiveServer, Question, script};
+use super::{Broker, BrokerError, Concern, LiveServer, script};
 use crate::task::QueueName;
 
 /// Types that a worker tells at most, and bytes of them.
@@ -64,8 +64,8 @@ impl Broker {
     /// [`BrokerError::Command`].
     pub async fn unserved_types(&self, queues: &[QueueName]) -> Result<Vec<Vec<String>>, BrokerError> {
         const DOING: &str = "read types without a handler";
-        let question = Question::new(Concern::Unserved, queues.to_vec());
-        let hold = self.which_hold(&question).await?;
+        let mut question = self.question(Concern::Unserved, queues.to_vec());
+        let hold = self.which_hold(&mut question).await?;
         let mut met = vec![Vec::new(); queues.len()];
         let with_any: Vec<_> = (0..queues.len()).filter(|at| hold[*at]).collect();
         if with_any.is_empty() {

@@ -204,6 +204,11 @@ impl Broker {
         Ok(answers)
     }
 
+    /// Whether keys of different queues may be on different servers.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.shared.endpoint.place, Place::Cluster(_))
+    }
+
     /// Runs commands in one round trip, each of which may fail by itself.
     pub(super) async fn pipe_each(
         &self,
@@ -286,7 +291,7 @@ impl Broker {
             Err(source) if is_login(&source) => return Err(refused(&self.shared.endpoint, source)),
             kind => kind.doing("ask Redis what it is", "*")?,
         };
-        let is_cluster = matches!(self.shared.endpoint.place, Place::Cluster(_));
+        let is_cluster = self.is_cluster();
         match kind.mode.as_str() {
             "sentinel" => {
                 let instead = "redis-sentinel://host:port,…?master=name";

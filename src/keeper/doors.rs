@@ -21,61 +21,92 @@ const LOOKS_PER_ROUND: usize = 30;
 /// The doors of some queues: open, while the queue holds something.
 pub(super) struct Doors {
     broker: Broker,
-    doors: Mutex<BTreeMap<QueueName, watch::Sender<bool>>>,
+    house: Mutex<House>,
+}
+
+#[derive(Default)]
+struct House {
+    doors: BTreeMap<QueueName, watch::Sender<bool>>,
+    /// How often one was added or removed.
+    changes: u64,
+}
+
+/// What is asked, and what the last answer was.
+struct Known {
+    /// Of the doors as they were after so many changes.
+    question: Option<(u64, Question)>,
+    /// Which queues held something; `None` where these were not asked about yet.
+    held: Option<Vec<bool>>,
 }
 
 impl Doors {
     pub(super) fn new(broker: Broker) -> Arc<Self> {
-        Arc::new(Self { broker, doors: Mutex::default() })
+        Arc::new(Self { broker, house: Mutex::default() })
     }
 
     /// A queue's new door, which is open.
     pub(super) fn add(&self, queue: &QueueName) -> watch::Receiver<bool> {
         let (door, before) = watch::channel(true);
-        self.lock().insert(queue.clone(), door);
+        let mut house = self.lock();
+        house.doors.insert(queue.clone(), door);
+        house.changes += 1;
+        drop(house);
         before
     }
 
     /// Takes the door of a queue away; who waits there goes on.
     pub(super) fn remove(&self, queue: &QueueName) {
-        self.lock().remove(queue);
+        let mut house = self.lock();
+        house.doors.remove(queue);
+        house.changes += 1;
     }
 
     /// Opens and closes them until the token is cancelled.
     pub(super) async fn attend(self: Arc<Self>, token: CancellationToken) {
         let mut outage = Outage::new("see which queues are to be kept");
-        let (mut question, mut looks) = (Question::new(Concern::Keeping, Vec::new()), 0);
+        let (mut known, mut looks) = (Known { question: None, held: None }, 0);
         while !token.is_cancelled() {
-            let looked = self.look(&mut question, looks).await.map(|()| LOOK_EVERY);
+            let looked = self.look(&mut known, looks).await.map(|()| LOOK_EVERY);
             outage.rest_after(looked, &token).await;
             looks += 1;
         }
     }
 
-    async fn look(&self, question: &mut Question, look: usize) -> Result<(), BrokerError> {
-        if !question.is_about(self.lock().keys()) {
-            let queues = self.lock().keys().cloned().collect();
-            *question = Question::new(Concern::Keeping, queues);
-        }
+    async fn look(&self, known: &mut Known, look: usize) -> Result<(), BrokerError> {
+        let Known { question, held } = known;
+        let changes = self.lock().changes;
+        let is_same = question.as_ref().is_some_and(|(before, _)| *before == changes);
+        let (_, question) = match question {
+            Some(question) if is_same => question,
+            question => {
+                let queues = self.lock().doors.keys().cloned().collect();
+                *held = None;
+                question.insert((changes, self.broker.question(Concern::Keeping, queues)))
+            }
+        };
         let mut hold = self.broker.which_hold(question).await?;
         // A part of the queues in each look, so that no look costs much more than others.
         let some = || (look % LOOKS_PER_ROUND..question.queues().len()).step_by(LOOKS_PER_ROUND);
         let ended = some().map(|at| question.queues()[at].clone()).collect();
-        let have_ended = self.broker.which_hold(&Question::new(Concern::Ended, ended)).await?;
+        let have_ended = self.broker.which_hold(&mut self.broker.question(Concern::Ended, ended)).await?;
         for (at, holds) in some().zip(have_ended) {
             hold[at] |= holds;
         }
-        let doors = self.lock();
-        for (queue, holds) in question.queues().iter().zip(hold) {
-            if let Some(door) = doors.get(queue) {
-                door.send_if_modified(|is_open| std::mem::replace(is_open, holds) != holds);
+        let house = self.lock();
+        for (at, (queue, holds)) in question.queues().iter().zip(&hold).enumerate() {
+            // A door that was not there at the last look is open.
+            if held.as_ref().is_none_or(|held| held[at] != *holds)
+                && let Some(door) = house.doors.get(queue)
+            {
+                door.send_if_modified(|is_open| std::mem::replace(is_open, *holds) != *holds);
             }
         }
+        *held = Some(hold);
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<QueueName, watch::Sender<bool>>> {
-        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, House> {
+        self.house.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -78,6 +78,33 @@ impl<K> Deref for Readable<K> {
     }
 }
 
+/// Every object of a kind that can be read, as long as none of them changes.
+pub(super) type All<K> = Arc<[Readable<K>]>;
+
+/// What was read from the stores of a kind, so that it need not be read again before they change.
+struct Snapshot<K>(Mutex<Option<(u64, All<K>)>>);
+
+impl<K> Default for Snapshot<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K> Snapshot<K> {
+    /// What is there after so many changes.
+    fn after(&self, changes: u64, stored: impl Iterator<Item = Arc<Seen<K>>>) -> All<K> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((before, all)) if *before == changes => Arc::clone(all),
+            _ => {
+                let all: All<K> = stored.filter_map(Readable::new).collect();
+                *last = Some((changes, Arc::clone(&all)));
+                all
+            }
+        }
+    }
+}
+
 /// What tells a TaskQueue from all others, also from one of the same name.
 pub(super) fn uid_of(queue: &TaskQueue) -> &str {
     queue.metadata.uid.as_deref().unwrap_or_default()
@@ -120,6 +147,8 @@ pub(super) struct Context {
     pub(super) unserved: Unserved,
     /// How often an object could not be put into force in a row, by uid.
     failures: Mutex<HashMap<String, u32>>,
+    all_tasks: Snapshot<CronTask>,
+    all_queues: Snapshot<TaskQueue>,
 }
 
 /// What a [`Context`] is made of.
@@ -156,6 +185,8 @@ impl Context {
             targets: Targets::default(),
             unserved: Unserved::default(),
             failures: Mutex::default(),
+            all_tasks: Snapshot::default(),
+            all_queues: Snapshot::default(),
         }
     }
 
@@ -173,13 +204,25 @@ impl Context {
     }
 
     /// Every TaskQueue that can be read.
-    pub(super) fn queues(&self) -> Vec<Readable<TaskQueue>> {
-        self.scopes.iter().flat_map(|scope| scope.queues.state()).filter_map(Readable::new).collect()
+    pub(super) fn queues(&self) -> All<TaskQueue> {
+        let stored = self.scopes.iter().flat_map(|scope| scope.queues.state());
+        self.all_queues.after(self.changes(1), stored)
     }
 
     /// Every CronTask that can be read.
-    pub(super) fn tasks(&self) -> Vec<Readable<CronTask>> {
-        self.scopes.iter().flat_map(|scope| scope.tasks.state()).filter_map(Readable::new).collect()
+    pub(super) fn tasks(&self) -> All<CronTask> {
+        let stored = self.scopes.iter().flat_map(|scope| scope.tasks.state());
+        self.all_tasks.after(self.changes(0), stored)
+    }
+
+    /// How often a Deployment may have changed.
+    pub(super) fn deployment_changes(&self) -> u64 {
+        self.changes(2)
+    }
+
+    /// How often the objects that one watch of each scope tells of may have changed.
+    fn changes(&self, watch: usize) -> u64 {
+        self.scopes.iter().map(|scope| scope.states[watch].changes()).sum()
     }
 
     /// One TaskQueue, if it is there and can be read.
@@ -228,8 +271,8 @@ impl Context {
 
     /// Has every CronTask looked at that refers to a TaskQueue.
     pub(super) fn wake_tasks_of(&self, queue: &ObjectName) {
-        for task in self.tasks() {
-            let name = ObjectName::of(&*task);
+        for task in self.tasks().iter() {
+            let name = ObjectName::of(&**task);
             if super::cron_task::queue_of(&name, &task.spec) == *queue {
                 self.wake_task(&name);
             }

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
+use kube::core::ObjectMeta;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::context::{Context, Readable};
@@ -33,33 +34,35 @@ enum Object {
 /// What stands for an object's uid in far less memory. Two that share one are looked at in turn, as if they were one.
 type Mark = u64;
 
+fn uid(meta: &ObjectMeta) -> &str {
+    meta.uid.as_deref().unwrap_or_default()
+}
+
+fn mark(uid: &str) -> Mark {
+    let mut hasher = DefaultHasher::new();
+    uid.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Object {
     fn uid(&self) -> &str {
-        let uid = match self {
-            Self::Task(task) => &task.metadata.uid,
-            Self::Queue(queue) => &queue.metadata.uid,
-        };
-        uid.as_deref().unwrap_or_default()
+        match self {
+            Self::Task(task) => uid(&task.metadata),
+            Self::Queue(queue) => uid(&queue.metadata),
+        }
     }
 
-    /// Whether it was looked at lately.
-    fn is_left_alone(&self, context: &Context, last: Instant, now: Instant) -> bool {
+    /// When one that is looked at now is to be looked at again.
+    fn next(&self, context: &Context, now: Instant) -> Instant {
         let rests_since = match self {
             Self::Task(_) => None,
             Self::Queue(_) => context.scaler.rests_since(self.uid()),
         };
         // What ended just before is seen a moment later.
-        let pause = match rests_since {
-            Some(since) if since + LEAVE_ALONE < last => LEAVE_AT_REST,
-            _ => LEAVE_ALONE,
-        };
-        now.duration_since(last) < pause
-    }
-
-    fn mark(&self) -> Mark {
-        let mut hasher = DefaultHasher::new();
-        self.uid().hash(&mut hasher);
-        hasher.finish()
+        match rests_since {
+            Some(since) if since + LEAVE_ALONE < now => now + LEAVE_AT_REST,
+            _ => now + LEAVE_ALONE,
+        }
     }
 
     /// Reads it; answers what is to be written because it is different.
@@ -100,17 +103,21 @@ pub(super) async fn refresh(context: &Context) {
     let mut budget = interval(Duration::from_secs(1) / context.options.status_writes_per_second.max(1));
     // What was not spent is gone, so nothing ever comes in a rush.
     budget.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut looked = HashMap::new();
+    let mut next = HashMap::new();
     loop {
         budget.tick().await;
-        let objects = oldest(context, &mut looked).into_iter();
+        let objects = oldest(context, &mut next).into_iter();
         let looks = objects.map(|object| {
-            let mark = object.mark();
-            async move { (mark, timeout(LIMIT, object.read(context)).await) }.boxed()
+            let mark = mark(object.uid());
+            async move {
+                let again = object.next(context, Instant::now());
+                (mark, again, timeout(LIMIT, object.read(context)).await)
+            }
+            .boxed()
         });
         let mut looks = stream::iter(looks.collect::<Vec<_>>()).buffered(LOOKS_AT_ONCE);
-        while let Some((mark, read)) = looks.next().await {
-            looked.insert(mark, Instant::now());
+        while let Some((mark, again, read)) = looks.next().await {
+            next.insert(mark, again);
             let why = match read {
                 Ok(Ok(None)) => continue,
                 Ok(Ok(Some(news))) => match timeout(LIMIT, news.write(context)).await {
@@ -126,30 +133,35 @@ pub(super) async fn refresh(context: &Context) {
     }
 }
 
-/// The objects looked at longest ago, never ones first.
-fn oldest(context: &Context, looked: &mut HashMap<Mark, Instant>) -> Vec<Object> {
-    let tasks = context.tasks().into_iter().map(Object::Task);
-    let all: Vec<_> = tasks.chain(context.queues().into_iter().map(Object::Queue)).collect();
-    if looked.len() > 2 * all.len() + 16 {
-        let living: HashSet<_> = all.iter().map(Object::mark).collect();
-        looked.retain(|mark, _| living.contains(mark));
+/// The objects whose turn it is, those that were never looked at first. `next` says when it is each one's turn again.
+fn oldest(context: &Context, next: &mut HashMap<Mark, Instant>) -> Vec<Object> {
+    let (tasks, queues) = (context.tasks(), context.queues());
+    for uid in context.scaler.roused() {
+        next.remove(&mark(&uid));
+    }
+    if next.len() > 2 * (tasks.len() + queues.len()) + 16 {
+        let tasks = tasks.iter().map(|task| mark(uid(&task.metadata)));
+        let living: HashSet<_> = tasks.chain(queues.iter().map(|queue| mark(uid(&queue.metadata)))).collect();
+        next.retain(|mark, _| living.contains(mark));
     }
     let (mut due, now) = (Vec::new(), Instant::now());
-    for object in all {
-        let last = looked.get(&object.mark()).copied();
-        if last.is_some_and(|last| object.is_left_alone(context, last, now)) {
-            continue;
+    let mut look_at = |uid: &str, object: &dyn Fn() -> Object| {
+        let turn = next.get(&mark(uid)).copied();
+        if turn.is_some_and(|turn| turn > now) {
+            return;
         }
-        due.push((last, object));
+        due.push((turn, object()));
         if due.len() > 2 * LOOKS_PER_WRITE {
             keep_oldest(&mut due);
         }
-    }
+    };
+    tasks.iter().for_each(|task| look_at(uid(&task.metadata), &|| Object::Task(task.clone())));
+    queues.iter().for_each(|queue| look_at(uid(&queue.metadata), &|| Object::Queue(queue.clone())));
     keep_oldest(&mut due);
     due.into_iter().map(|(_, object)| object).collect()
 }
 
 fn keep_oldest(due: &mut Vec<(Option<Instant>, Object)>) {
-    due.sort_by_key(|(last, _)| *last);
+    due.sort_by_key(|(turn, _)| *turn);
     due.truncate(LOOKS_PER_WRITE);
 }

@@ -4,6 +4,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 use secrecy::ExposeSecret as _;
@@ -252,19 +255,19 @@ async fn lead(context: &Context) {
     while let Some(tenure) = leadership.gained().await {
         context.options.metrics.set_leading(true);
         context.wake_all();
-        let leading = async {
-            tokio::join!(
-                task_queue::scale(context, &tenure),
-                task_queue::follow_targets(context, &tenure),
-                refresh::refresh(context),
-                task_queue::keep_claims(context),
-                task_queue::look_for_unserved(context),
-                task_queue::release_dead(context),
-                task_queue::finish_what_was_left(context),
-                survey(context, &tenure),
-            )
-        };
-        tenure.ended.run_until_cancelled(leading).await;
+        // Each is only polled when it has something to do.
+        let mut leading: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::from_iter([
+            task_queue::scale(context, &tenure).boxed(),
+            task_queue::follow_targets(context, &tenure).boxed(),
+            refresh::refresh(context).boxed(),
+            task_queue::keep_claims(context).boxed(),
+            task_queue::look_for_unserved(context).boxed(),
+            task_queue::release_dead(context).boxed(),
+            task_queue::finish_what_was_left(context).boxed(),
+            survey(context, &tenure).boxed(),
+        ]);
+        let all = async { while leading.next().await.is_some() {} };
+        tenure.ended.run_until_cancelled(all).await;
         context.options.metrics.set_leading(false);
     }
 }

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::conditions::{QUEUES_CLAIMED, Refusal};
-use super::context::{Context, ObjectName, Readable, uid_of};
+use super::context::{All, Context, ObjectName, Readable, uid_of};
 use super::secret::{Place, Secrets, is_same};
 use super::site::{Around, Site, SiteKey};
 use crate::broker::{ArchiveLimits, Endpoint};
@@ -41,6 +41,10 @@ struct Known {
     of: HashMap<String, Result<Arc<Site>, Refusal>>,
     /// The last one that each had. It goes on being fired and kept when a Secret is deleted or spoilt.
     last: HashMap<String, Arc<Site>>,
+    /// Those that are anyone's last.
+    used: HashSet<SiteKey>,
+    /// How often what each has or had may have changed.
+    changes: u64,
 }
 
 impl Sites {
@@ -65,6 +69,11 @@ impl Sites {
     pub(super) fn last_of(&self, uid: &str) -> Result<Arc<Site>, Refusal> {
         let last = self.lock().last.get(uid).cloned();
         last.map_or_else(|| self.of(uid), Ok)
+    }
+
+    /// How often the Redis of any TaskQueue may have changed.
+    pub(super) fn changes(&self) -> u64 {
+        self.lock().changes
     }
 
     /// A Redis by what tells it apart.
@@ -113,20 +122,65 @@ impl Found {
         self.site.as_ref().map(|site| &site.key)
     }
 
-    /// Whether it has to be looked for again. What a namespace shares never changes; a Secret is read now and then, and
-    /// sooner while Redis does not take what it says.
+    /// Whether it has to be looked for again.
     fn may_differ(&self, queue: &Readable<TaskQueue>, secrets: &Secrets) -> bool {
         let Ok(site) = &self.site else { return true };
-        let is_as_read = |place| {
-            secrets.still_says(place, &site.url) && !site.trouble().is_some_and(|trouble| trouble.needs_edit)
+        !self.object.is(queue) || !is_as_read(self.place.as_ref(), site, secrets)
+    }
+}
+
+/// Whether what was read last still tells where a Redis is. What a namespace shares never changes; a Secret is read now
+/// and then, and sooner while Redis does not take what it says.
+fn is_as_read(place: Option<&Place>, site: &Site, secrets: &Secrets) -> bool {
+    let is_refused = || site.trouble().is_some_and(|trouble| trouble.needs_edit);
+    place.is_none_or(|place| secrets.still_says(place, &site.url) && !is_refused())
+}
+
+/// What was found for all of them.
+#[derive(Default)]
+struct AllFound {
+    /// Of these objects.
+    queues: Option<All<TaskQueue>>,
+    /// By the TaskQueue's uid.
+    of: HashMap<String, Found>,
+    /// Where each URL stands that is in use, and what it leads to; `None` where that is not sure of each.
+    places: Option<HashMap<Place, Arc<Site>>>,
+}
+
+impl AllFound {
+    /// Whether nothing can be different from what was found: most TaskQueues share the place of their URL with others.
+    fn is_as_read(&self, queues: &All<TaskQueue>, secrets: &Secrets) -> bool {
+        let is_of_these = self.queues.as_ref().is_some_and(|before| Arc::ptr_eq(before, queues));
+        let are_as_read = |places: &HashMap<Place, Arc<Site>>| {
+            places.iter().all(|(place, site)| is_as_read(Some(place), site, secrets))
         };
-        !self.object.is(queue) || !self.place.as_ref().is_none_or(is_as_read)
+        is_of_these && self.places.as_ref().is_some_and(are_as_read)
+    }
+
+    /// Notes of which objects this is.
+    fn is_of(&mut self, queues: All<TaskQueue>) {
+        self.queues = Some(queues);
+        self.places = self.places();
+    }
+
+    fn places(&self) -> Option<HashMap<Place, Arc<Site>>> {
+        let mut places = HashMap::new();
+        for found in self.of.values() {
+            let site = found.site.as_ref().ok()?;
+            let Some(place) = &found.place else { continue };
+            let known = places.entry(place.clone()).or_insert_with(|| Arc::clone(site));
+            // What stands there changed while it was read for one after the other.
+            if known.key != site.key {
+                return None;
+            }
+        }
+        Some(places)
     }
 }
 
 /// Follows the TaskQueues until it is dropped: finds each one's Redis, starts and ends what is needed there.
 pub(super) async fn follow(context: &Context) {
-    let mut found = HashMap::new();
+    let mut found = AllFound::default();
     loop {
         look(context, &mut found).await;
         tokio::select! {
@@ -136,10 +190,13 @@ pub(super) async fn follow(context: &Context) {
     }
 }
 
-async fn look(context: &Context, found: &mut HashMap<String, Found>) {
+async fn look(context: &Context, found: &mut AllFound) {
     let queues = context.queues();
-    if find_all(context, &queues, found).await {
-        put_into_use(context, &queues, found);
+    if !found.is_as_read(&queues, &context.secrets) {
+        if find_all(context, &queues, &mut found.of).await {
+            put_into_use(context, &queues, &found.of);
+        }
+        found.is_of(queues);
     }
     end_unused(context);
 }
@@ -190,7 +247,9 @@ fn put_into_use(context: &Context, queues: &[Readable<TaskQueue>], found: &HashM
     }
     let before = {
         let mut known = context.sites.lock();
+        known.used = last.values().map(|site| site.key.clone()).collect();
         known.last = last;
+        known.changes += 1;
         std::mem::replace(&mut known.of, of)
     };
     for queue in queues {
@@ -213,8 +272,7 @@ fn put_into_use(context: &Context, queues: &[Readable<TaskQueue>], found: &HashM
 fn end_unused(context: &Context) {
     let over: Vec<_> = {
         let mut known = context.sites.lock();
-        let Known { sites, last, .. } = &mut *known;
-        let used: HashSet<_> = last.values().map(|site| &site.key).collect();
+        let Known { sites, used, .. } = &mut *known;
         sites
             .values_mut()
             .filter(|(site, _)| used.contains(&site.key))

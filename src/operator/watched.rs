@@ -1,6 +1,7 @@
 //! Watching one kind of object: what is there stays in a store, and each change triggers a look.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ const WAITS: [Duration; 4] =
 #[derive(Debug, Default)]
 pub(super) struct WatchState {
     trouble: Mutex<Option<String>>,
-    is_listed: std::sync::atomic::AtomicBool,
+    is_listed: AtomicBool,
+    changes: AtomicU64,
 }
 
 impl WatchState {
@@ -33,13 +35,18 @@ impl WatchState {
 
     /// Whether it has told of all it found, once.
     pub(super) fn is_listed(&self) -> bool {
-        self.is_listed.load(std::sync::atomic::Ordering::Relaxed)
+        self.is_listed.load(Ordering::Relaxed)
+    }
+
+    /// How often the store may have changed: as long as that is the same, so is what is in there.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     fn note<K>(&self, what: &str, step: &watcher::Result<Event<K>>) {
         let trouble = step.as_ref().err().map(|error| explain(what, error));
         if matches!(step, Ok(Event::InitDone)) {
-            self.is_listed.store(true, std::sync::atomic::Ordering::Relaxed);
+            self.is_listed.store(true, Ordering::Relaxed);
         }
         // A new try tells nothing yet.
         if matches!(step, Ok(Event::Init)) {
@@ -127,6 +134,7 @@ pub(super) fn watched<K>(
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
+    let stored = Arc::clone(&state);
     heard(what, api, config, state, hear)
         .modify(|object| {
             let meta = object.meta_mut();
@@ -136,5 +144,8 @@ where
             }
         })
         .reflect(writer)
+        .inspect(move |_| {
+            stored.changes.fetch_add(1, Ordering::Release);
+        })
         .touched_objects()
 }

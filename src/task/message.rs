@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -163,7 +164,7 @@ pub struct DecodeError(#[source] prost::DecodeError);
 /// The name is used as it is, case and spaces included. A leading `}` would make the Redis Cluster hash tag
 /// empty and scatter one queue over all slots.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct QueueName(String);
+pub struct QueueName(Arc<str>);
 
 /// Why a text cannot name a queue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -195,7 +196,7 @@ impl QueueName {
             _ if name.trim().is_empty() => Err(QueueNameError::Blank),
             _ if name.starts_with('}') => Err(QueueNameError::EmptyHashTag(name)),
             _ if name.len() > Self::BYTES_MAX => Err(QueueNameError::TooLong(name.len())),
-            _ => Ok(Self(name)),
+            _ => Ok(Self(name.into())),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -19,7 +19,7 @@ use crate::crd::TaskQueue;
 use crate::operator::conditions::Refusal;
 use crate::operator::context::{Context, ObjectName};
 use crate::operator::leader::Tenure;
-use crate::operator::site::Site;
+use crate::operator::site::{Site, SiteKey};
 use crate::operator::{MANAGER, SCALER};
 
 /// How soon it is applied again where somebody else changed the Deployment, so that two who disagree do not keep the API
@@ -36,27 +36,52 @@ pub(in crate::operator) struct AppliedFleets {
     applied: Mutex<HashMap<String, Applied>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Applied {
     epoch: u64,
+    /// What it was made from: the version of the TaskQueue, and where its Redis is.
+    source: (Option<String>, SiteKey),
+    /// Of all that was applied.
     hash: u64,
     /// Of the Deployment, as the API server has it.
     deployment: u64,
     version: u64,
+    /// The last version of the Deployment that is as it was applied.
+    alike: u64,
     at: Instant,
 }
 
 impl AppliedFleets {
     fn of(&self, uid: &str) -> Option<Applied> {
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner).get(uid).copied()
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
     }
 
     fn note(&self, uid: &str, applied: Applied) {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), applied);
     }
 
+    /// Notes that what was applied is what would be applied now, and that a version of the Deployment is like it.
+    fn holds_on(&self, uid: &str, source: &(Option<String>, SiteKey), alike: u64) {
+        if let Some(applied) = self.applied.lock().unwrap_or_else(PoisonError::into_inner).get_mut(uid) {
+            (applied.source, applied.alike) = (source.clone(), alike);
+        }
+    }
+
     pub(super) fn forget(&self, uid: &str) {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+/// What a TaskQueue is to own.
+struct Made {
+    secret: Value,
+    budget: Value,
+    shape: Value,
+}
+
+impl Made {
+    fn hash(&self) -> u64 {
+        hash_of(&[&self.secret, &self.shape, &self.budget])
     }
 }
 
@@ -73,36 +98,53 @@ pub(super) async fn apply(
     let (Some(fleet), Some(pod)) = (&valid.plan.workers, &valid.pod) else {
         return remove(context, queue).await.map(|()| None);
     };
-    let secret = build::secret(queue, &site.url);
-    // Without the version of the Secret, which is only known once it was applied.
-    let shape = build::deployment(queue, &valid.plan, fleet, pod, "");
-    let budget = build::disruption_budget(queue);
-    let hash = hash_of(&[&secret, &shape, &budget]);
-    let there = context.deployment(&name);
-    let applied = context.fleets.of(&uid).filter(|last| last.epoch == tenure.epoch && last.hash == hash);
-    if let (Some(there), Some(applied)) = (there, applied) {
+    let source = (queue.metadata.resource_version.clone(), Arc::clone(&site.key));
+    let last = context.fleets.of(&uid).filter(|last| last.epoch == tenure.epoch);
+    let make = || Made {
+        secret: build::secret(queue, &site.url),
+        budget: build::disruption_budget(queue),
+        // Without the version of the Secret, which is only known once it was applied.
+        shape: build::deployment(queue, &valid.plan, fleet, pod, ""),
+    };
+    let made = match &last {
+        // The same object makes the same.
+        Some(last) if last.source == source => None,
+        _ => Some(make()),
+    };
+    if let (Some(there), Some(last)) = (context.deployment(&name), &last)
+        && made.as_ref().is_none_or(|made| made.hash() == last.hash)
+    {
         let lasts = if trouble::are_awaited(context, queue) { AGAIN } else { ANEW };
         // What is older was seen before the answer, and will be seen again.
-        let is_older = version_of(&there) < applied.version;
-        let is_as_applied = is_older || applied.deployment == hash_of_own(&there);
-        match applied.at.elapsed() {
+        let version = version_of(&there);
+        let is_known = version < last.version || version == last.alike;
+        let is_as_applied = is_known || last.deployment == hash_of_own(&there);
+        if is_as_applied {
+            context.fleets.holds_on(&uid, &source, version.max(last.alike));
+        }
+        match last.at.elapsed() {
             age if is_as_applied && age < lasts => return Ok(None),
             age if !is_as_applied && age < PAUSE => return Ok(Some(PAUSE - age)),
             _ => {}
         }
     }
+    let made = made.unwrap_or_else(make);
+    let hash = made.hash();
+    let Made { secret, budget, .. } = made;
     let secrets = context.api::<Secret>(&name.namespace);
     let version = own(&secrets, &uid, "Secret", &build::secret_name(&name.name), &secret).await?;
     let budgets = context.api::<PodDisruptionBudget>(&name.namespace);
     own(&budgets, &uid, "PodDisruptionBudget", &build::deployment_name(&name.name), &budget).await?;
     let deployment = build::deployment(queue, &valid.plan, fleet, pod, &version);
     let deployments = context.api::<Deployment>(&name.namespace);
-    let made = deploy(&deployments, &uid, &build::deployment_name(&name.name), &deployment).await?;
+    let there = deploy(&deployments, &uid, &build::deployment_name(&name.name), &deployment).await?;
     let applied = Applied {
         epoch: tenure.epoch,
+        source,
         hash,
-        deployment: hash_of_own(&made),
-        version: version_of(&made),
+        deployment: hash_of_own(&there),
+        version: version_of(&there),
+        alike: version_of(&there),
         at: Instant::now(),
     };
     context.fleets.note(&uid, applied);

@@ -1,6 +1,7 @@
 //! Queues claimed in Redis, so that no two TaskQueues think they have the same one.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,10 +26,12 @@ const SOURCE: &str = "manifest";
 /// What this leader has claimed, by the TaskQueue's uid.
 #[derive(Default)]
 pub(in crate::operator) struct Claims {
-    held: Mutex<HashMap<String, Held>>,
+    held: Mutex<HashMap<String, Arc<Held>>>,
+    /// How often that changed.
+    changes: AtomicU64,
 }
 
-#[derive(Clone)]
+#[derive(PartialEq)]
 pub(super) struct Held {
     epoch: u64,
     /// Of the spec that was put into force.
@@ -36,10 +39,11 @@ pub(super) struct Held {
     pub(super) site: SiteKey,
     pub(super) queues: Vec<QueueName>,
     pub(super) name: ObjectName,
+    pub(super) who: Claimant,
 }
 
 impl Claims {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Held>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Held>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -48,21 +52,36 @@ impl Claims {
         self.lock().get(uid).is_some_and(|held| held.epoch == epoch)
     }
 
-    /// All of it by Redis, each with the TaskQueue's uid.
-    pub(super) fn by_site(&self) -> HashMap<SiteKey, Vec<(String, Held)>> {
+    /// How often anything of this may have changed.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// All of it by Redis.
+    pub(super) fn by_site(&self) -> HashMap<SiteKey, Vec<Arc<Held>>> {
         let mut sites: HashMap<_, Vec<_>> = HashMap::new();
-        for (uid, held) in self.lock().iter() {
-            sites.entry(held.site.clone()).or_default().push((uid.clone(), held.clone()));
+        for held in self.lock().values() {
+            sites.entry(Arc::clone(&held.site)).or_default().push(Arc::clone(held));
         }
         sites
     }
 
-    pub(super) fn of(&self, uid: &str) -> Option<Held> {
+    pub(super) fn of(&self, uid: &str) -> Option<Arc<Held>> {
         self.lock().get(uid).cloned()
     }
 
+    fn note(&self, uid: String, now: Held) {
+        let mut held = self.lock();
+        if held.get(&uid).is_none_or(|before| **before != now) {
+            held.insert(uid, Arc::new(now));
+            self.changes.fetch_add(1, Ordering::Release);
+        }
+    }
+
     pub(super) fn forget(&self, uid: &str) {
-        self.lock().remove(uid);
+        if self.lock().remove(uid).is_some() {
+            self.changes.fetch_add(1, Ordering::Release);
+        }
     }
 }
 
@@ -80,7 +99,7 @@ pub(super) async fn claim(
     let who = claimant(context, &uid, &name);
     let mut taken = Vec::new();
     let generation = queue.metadata.generation;
-    let is_known = |held: Held| held.epoch == tenure.epoch && held.generation == generation;
+    let is_known = |held: Arc<Held>| held.epoch == tenure.epoch && held.generation == generation;
     let mut is_new = !context.claims.of(&uid).is_some_and(is_known);
     for queue in plan.redis_names() {
         match take(context, broker, queue, &who).await? {
@@ -107,8 +126,8 @@ pub(super) async fn claim(
             broker.yield_queue(queue, &who.cluster, &uid).await.map_err(|error| Refusal::from(&error))?;
         }
     }
-    let held = Held { epoch: tenure.epoch, generation, site: site.key.clone(), queues, name };
-    context.claims.lock().insert(uid, held);
+    let held = Held { epoch: tenure.epoch, generation, site: site.key.clone(), queues, name, who };
+    context.claims.note(uid, held);
     Ok(is_new)
 }
 
@@ -194,17 +213,15 @@ pub(in crate::operator) async fn keep_claims(context: &Context) {
     }
 }
 
-async fn show(context: &Context, site: &SiteKey, held: &[(String, Held)]) {
+async fn show(context: &Context, site: &SiteKey, held: &[Arc<Held>]) {
     let site = context.sites.get(site);
     let Some(Ok(parts)) = site.as_ref().map(|site| site.parts()) else { return };
-    let who: Vec<_> = held.iter().map(|(uid, held)| claimant(context, uid, &held.name)).collect();
-    let queues = held.iter().zip(&who);
     let claims: Vec<_> =
-        queues.flat_map(|((_, held), who)| held.queues.iter().map(move |queue| (queue, who))).collect();
+        held.iter().flat_map(|held| held.queues.iter().map(|queue| (queue, &held.who))).collect();
     // Its site tells when it is away, and when it is back.
     let Ok(verdicts) = parts.broker.claim_queues(&claims).await else { return };
     let mut verdicts = verdicts.into_iter();
-    for (_, held) in held {
+    for held in held {
         let ours = verdicts.by_ref().take(held.queues.len());
         let lost = ours.filter(|verdict| matches!(verdict, Ok(claim) if *claim != QueueClaim::Held));
         if lost.count() > 0 {

@@ -45,9 +45,9 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// Whether all that is seen without asking Redis is as it was, and that was not long ago.
-    pub(super) fn goes_on(&self, queue: &Readable<TaskQueue>, replicas: u32) -> bool {
-        self.queue.is(queue) && self.replicas == replicas && self.is_recent()
+    /// Whether it was this version of the TaskQueue.
+    pub(super) fn is_of(&self, queue: &Readable<TaskQueue>) -> bool {
+        self.queue.is(queue)
     }
 
     /// Whether that was not long ago.
@@ -81,6 +81,11 @@ impl Fleet {
         if self.watch.queues() != queues {
             self.watch.serve(queues.to_vec());
         }
+    }
+
+    /// Whether its workers are the pods of a Deployment that is made for it.
+    pub(super) fn is_of_our_own(&self) -> bool {
+        matches!(self.workload, Workload::Owned)
     }
 
     /// Its workers are that workload's pods. What was asked of another one counts for nothing here.

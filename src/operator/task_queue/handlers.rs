@@ -1,7 +1,7 @@
 //! Types that no worker serves, as a condition. Workers tell what they met in vain; no message is read here.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -43,7 +43,7 @@ impl Unserved {
 pub(in crate::operator) async fn look_for_unserved(context: &Context) {
     loop {
         let held = context.claims.by_site();
-        let living: HashSet<_> = held.values().flatten().map(|(uid, _)| uid).collect();
+        let living: HashSet<_> = held.values().flatten().map(|held| &held.who.uid).collect();
         context.unserved.lock().retain(|uid, _| living.contains(uid));
         // A Redis that is away holds up no other for longer.
         join_all(held.iter().map(|(site, held)| timeout(LIMIT, look(context, site, held)))).await;
@@ -51,10 +51,10 @@ pub(in crate::operator) async fn look_for_unserved(context: &Context) {
     }
 }
 
-async fn look(context: &Context, site: &SiteKey, held: &[(String, Held)]) {
+async fn look(context: &Context, site: &SiteKey, held: &[Arc<Held>]) {
     let site = context.sites.get(site);
     let Some(Ok(parts)) = site.as_ref().map(|site| site.parts()) else { return };
-    let queues: Vec<QueueName> = held.iter().flat_map(|(_, held)| held.queues.clone()).collect();
+    let queues: Vec<QueueName> = held.iter().flat_map(|held| held.queues.clone()).collect();
     let mut found = Vec::with_capacity(queues.len());
     for some in queues.chunks(QUEUES_AT_ONCE) {
         match parts.broker.unserved_types(some).await {
@@ -66,12 +66,12 @@ async fn look(context: &Context, site: &SiteKey, held: &[(String, Held)]) {
         }
     }
     let mut found = queues.into_iter().zip(found);
-    for (uid, held) in held {
+    for held in held {
         let types = found.by_ref().take(held.queues.len());
         let met: Vec<_> = types
             .flat_map(|(queue, types)| types.into_iter().map(move |kind| (queue.clone(), kind)))
             .collect();
-        let before = context.unserved.lock().insert(uid.clone(), met.clone());
+        let before = context.unserved.lock().insert(held.who.uid.clone(), met.clone());
         let is_news = match before {
             Some(before) => before != met,
             None => !met.is_empty() || context.queue(&held.name).is_some_and(|queue| said(&queue).is_some()),

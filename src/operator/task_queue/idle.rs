@@ -54,14 +54,14 @@ impl IdleQueues {
     }
 
     /// Waits on exactly these from now on, as far as there is room.
-    pub(super) fn wait_on(&mut self, queues: HashSet<QueueName>) {
+    pub(super) fn wait_on(&mut self, queues: &HashSet<QueueName>) {
         let now = Instant::now();
         self.waits.retain(|queue, wait| match wait {
             Wait::On { .. } => queues.contains(queue),
             Wait::RestingUntil(then) => now < *then,
         });
         for queue in queues {
-            if self.waits.contains_key(&queue) {
+            if self.waits.contains_key(queue) {
                 continue;
             }
             let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return };
@@ -73,7 +73,7 @@ impl IdleQueues {
                 _place: place,
             };
             tokio::spawn(waiter.run(stop.clone(), self.sender.clone()));
-            self.waits.insert(queue, Wait::On { _until_dropped: stop.drop_guard() });
+            self.waits.insert(queue.clone(), Wait::On { _until_dropped: stop.drop_guard() });
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::site_fleets::SiteFleets;
 use crate::crd::TaskQueue;
-use crate::operator::context::{Context, Readable};
+use crate::operator::context::{All, Context, Readable};
 use crate::operator::leader::Tenure;
 use crate::operator::site::SiteKey;
 use crate::scaling::Plan;
@@ -30,6 +30,8 @@ pub(super) type Share = Arc<Vec<Readable<TaskQueue>>>;
 pub(in crate::operator) struct Scaler {
     /// By the TaskQueue's uid.
     plans: Mutex<HashMap<String, Noted>>,
+    /// Those that rested and do no more, until somebody asks.
+    roused: Mutex<HashSet<String>>,
     shares: Mutex<HashMap<SiteKey, Share>>,
     /// Room for one that is waited on.
     room: Arc<Semaphore>,
@@ -58,7 +60,12 @@ impl fmt::Display for Noted {
 
 impl Default for Scaler {
     fn default() -> Self {
-        Self { plans: Mutex::default(), shares: Mutex::default(), room: Arc::new(Semaphore::new(WAITS_MAX)) }
+        Self {
+            plans: Mutex::default(),
+            roused: Mutex::default(),
+            shares: Mutex::default(),
+            room: Arc::new(Semaphore::new(WAITS_MAX)),
+        }
     }
 }
 
@@ -73,8 +80,20 @@ impl Scaler {
         let mut plans = self.plans();
         let before = plans.get(uid).copied();
         let awaited = before.filter(|_| plan.replicas < plan.seen.current).map_or(0, |noted| noted.awaited);
-        let began = || before.and_then(|noted| noted.rests_since).unwrap_or_else(Instant::now);
-        plans.insert(uid.to_owned(), Noted { plan, awaited, rests_since: rests.then(began) });
+        let rested_since = before.and_then(|noted| noted.rests_since);
+        if rested_since.is_some() && !rests {
+            self.lock_roused().insert(uid.to_owned());
+        }
+        let rests_since = rests.then(|| rested_since.unwrap_or_else(Instant::now));
+        match plans.get_mut(uid) {
+            Some(noted) => *noted = Noted { plan, awaited, rests_since },
+            None => drop(plans.insert(uid.to_owned(), Noted { plan, awaited, rests_since })),
+        }
+    }
+
+    /// The TaskQueues, by uid, that rested and have something to do since this was asked last.
+    pub(in crate::operator) fn roused(&self) -> HashSet<String> {
+        std::mem::take(&mut *self.lock_roused())
     }
 
     /// Since when nobody is there, and nothing to do.
@@ -102,6 +121,10 @@ impl Scaler {
         self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lock_roused(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.roused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn shares(&self) -> MutexGuard<'_, HashMap<SiteKey, Share>> {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,9 +133,16 @@ impl Scaler {
 /// Scales every fleet for as long as this replica leads.
 pub(in crate::operator) async fn scale(context: &Context, tenure: &Tenure) {
     let (mut running, mut loops) = (HashSet::new(), FuturesUnordered::new());
+    let (mut seen, mut keys) = (None, Vec::new());
     loop {
-        for key in share_out(context) {
-            if let Some(site) = context.sites.get(&key).filter(|_| !running.contains(&key)) {
+        let now = (context.queues(), context.sites.changes());
+        if !seen.as_ref().is_some_and(|seen| is_same(seen, &now)) {
+            keys = share_out(context, &now.0);
+            seen = Some(now);
+        }
+        for key in &keys {
+            if let Some(site) = context.sites.get(key).filter(|_| !running.contains(key)) {
+                let key = key.clone();
                 running.insert(key.clone());
                 loops.push(async move {
                     SiteFleets::scale(context, tenure, &site).await;
@@ -122,7 +152,7 @@ pub(in crate::operator) async fn scale(context: &Context, tenure: &Tenure) {
         }
         tokio::select! {
             Some(ended) = loops.next(), if !loops.is_empty() => {
-                running.remove(&ended);
+                running.remove(&*ended);
                 // It may have ended because its Redis is not connected to yet.
                 sleep(SHARE_OUT).await;
             }
@@ -131,13 +161,18 @@ pub(in crate::operator) async fn scale(context: &Context, tenure: &Tenure) {
     }
 }
 
+/// Whether these are the same objects, on the same Redis.
+fn is_same(before: &(All<TaskQueue>, u64), now: &(All<TaskQueue>, u64)) -> bool {
+    Arc::ptr_eq(&before.0, &now.0) && before.1 == now.1
+}
+
 /// Finds out which TaskQueue is on which Redis; answers which of those have any.
-fn share_out(context: &Context) -> Vec<SiteKey> {
+fn share_out(context: &Context, queues: &All<TaskQueue>) -> Vec<SiteKey> {
     let (mut shares, mut living): (HashMap<SiteKey, Vec<_>>, _) = (HashMap::new(), HashSet::new());
-    for queue in context.queues().into_iter().filter(|queue| queue.spec.workers.is_some()) {
+    for queue in queues.iter().filter(|queue| queue.spec.workers.is_some()) {
         let uid = queue.uid().unwrap_or_default();
         if let Ok(site) = context.sites.last_of(&uid) {
-            shares.entry(site.key.clone()).or_default().push(queue);
+            shares.entry(site.key.clone()).or_default().push(queue.clone());
         }
         living.insert(uid);
     }

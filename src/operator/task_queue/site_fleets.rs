@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::fleet::{self, Fleet, Rest};
 use super::handshake::{Answer, Fewer, Handshake};
 use super::idle::IdleQueues;
+use super::scale::Share;
 use super::target::{Target, Workload};
 use super::targets;
 use crate::broker::{Broker, BrokerError, Concern, Demand, DemandReader, LiveServer, Outage, Question};
@@ -37,10 +38,20 @@ pub(super) struct SiteFleets<'a> {
     reader: DemandReader,
     /// By the TaskQueue's uid.
     fleets: HashMap<String, Fleet>,
-    /// What is asked of all their queues.
-    question: Question,
+    /// Whose these are.
+    share: Share,
+    /// What is asked of all their queues, while those are the same.
+    question: Option<Question>,
+    /// How often Deployments and claims had changed at the last look.
+    changes: (u64, u64),
     idle: IdleQueues,
+    /// The queues of the fleets at rest that have no workers, and whether that is true still.
+    waited_on: HashSet<QueueName>,
+    are_waited_on: bool,
 }
+
+/// No number of changes.
+const NEVER: (u64, u64) = (u64::MAX, u64::MAX);
 
 /// A fleet that can be decided about now.
 struct Candidate {
@@ -121,7 +132,11 @@ impl<'a> SiteFleets<'a> {
             idle: IdleQueues::new(broker.clone(), context.around.owner.clone(), context.scaler.room()),
             broker,
             fleets: HashMap::new(),
-            question: Question::new(Concern::Workers, Vec::new()),
+            share: Share::default(),
+            question: None,
+            changes: NEVER,
+            waited_on: HashSet::new(),
+            are_waited_on: false,
         };
         let mut outage = Outage::new("see what work there is");
         while !context.scaler.share_of(&site.key).is_empty() {
@@ -155,23 +170,21 @@ impl<'a> SiteFleets<'a> {
     /// Looks at all fleets, or at the one that serves a queue.
     async fn look(&mut self, site: &str, only: Option<&QueueName>) -> Result<(), BrokerError> {
         let share = self.context.scaler.share_of(site);
-        let serving = only.map(|queue| {
-            let serves = |(_, fleet): &(&String, &Fleet)| fleet.queues().contains(queue);
-            self.fleets.iter().find(serves).map(|(uid, _)| uid.clone()).unwrap_or_default()
-        });
-        let undisturbed = match only {
-            None => self.undisturbed(&share).await?,
-            Some(_) => HashSet::new(),
+        let looked_at = match only {
+            Some(queue) => self.serving(&share, queue),
+            None => {
+                self.follow(&share);
+                self.disturbed(&share).await?
+            }
         };
-        let is_looked_at = |queue: &TaskQueue| match &serving {
-            None => !undisturbed.contains(uid_of(queue)),
-            Some(serving) => uid_of(queue) == serving,
-        };
-        let looked_at = share.iter().filter(|queue| is_looked_at(queue));
-        let candidates: Vec<_> = looked_at.filter_map(|queue| self.candidate(queue)).collect();
+        let mut candidates = Vec::with_capacity(looked_at.len());
+        for queue in &looked_at {
+            match self.candidate(queue) {
+                Some(candidate) => candidates.push(candidate),
+                None => self.rests(uid_of(queue), None),
+            }
+        }
         if only.is_none() {
-            let living: HashSet<_> = share.iter().map(|queue| uid_of(queue)).collect();
-            self.fleets.retain(|uid, _| living.contains(uid.as_str()));
             let read: HashSet<_> = candidates.iter().flat_map(|one| &one.queues).collect();
             self.reader.keep_only(|queue| read.contains(queue));
         }
@@ -180,36 +193,78 @@ impl<'a> SiteFleets<'a> {
         self.hear_of_starts().await?;
         let decided = self.decide(candidates).await?;
         if only.is_none() {
-            let is_at_zero = |rest: &Rest| rest.replicas == 0 && rest.is_recent();
-            let at_rest = self.fleets.values().filter(|fleet| fleet.rest.as_ref().is_some_and(is_at_zero));
-            self.idle.wait_on(at_rest.flat_map(Fleet::queues).cloned().collect());
+            self.wait_on_idle();
         }
         self.ask(&decided).await;
         let now = self.broker.now();
         write_records(&self.broker, self.fleets.values_mut().map(Fleet::watch), now).await
     }
 
-    /// The fleets, by their TaskQueues' uid, that have what they are to have, and whose queues are still empty.
-    async fn undisturbed<'s>(
-        &mut self,
-        share: &'s [Readable<TaskQueue>],
-    ) -> Result<HashSet<&'s str>, BrokerError> {
-        let queues = || self.fleets.values().flat_map(Fleet::queues);
-        if !self.question.is_about(queues()) {
-            self.question = Question::new(Concern::Workers, queues().cloned().collect());
+    /// Forgets the fleets that are not among these any more.
+    fn follow(&mut self, share: &Share) {
+        if Arc::ptr_eq(&self.share, share) {
+            return;
         }
-        let hold = self.broker.which_hold(&self.question).await?;
-        let asked = self.question.queues().iter().zip(hold);
-        let holding: HashSet<_> = asked.filter(|(_, holds)| *holds).map(|(queue, _)| queue).collect();
-        let rests = share.iter().filter(|queue| {
-            let fleet = self.fleets.get(uid_of(queue));
-            let rest = fleet.and_then(|fleet| Some((fleet, fleet.rest.as_ref()?)));
-            rest.is_some_and(|(fleet, rest)| {
-                fleet.queues().iter().all(|queue| !holding.contains(queue))
-                    && self.workload(queue).is_some_and(|(_, replicas)| rest.goes_on(queue, replicas))
-            })
+        let living: HashSet<_> = share.iter().map(|queue| uid_of(queue)).collect();
+        self.fleets.retain(|uid, _| living.contains(uid.as_str()));
+        self.share = Arc::clone(share);
+        (self.question, self.are_waited_on) = (None, false);
+    }
+
+    /// The one that serves a queue.
+    fn serving(&self, share: &Share, queue: &QueueName) -> Vec<Readable<TaskQueue>> {
+        let serves = |(_, fleet): &(&String, &Fleet)| fleet.queues().contains(queue);
+        let Some((uid, _)) = self.fleets.iter().find(serves) else { return Vec::new() };
+        share.iter().filter(|queue| uid_of(queue) == uid).cloned().collect()
+    }
+
+    /// Those that are to be looked at: all but those that have what they are to have, and whose queues are still empty.
+    async fn disturbed(&mut self, share: &Share) -> Result<Vec<Readable<TaskQueue>>, BrokerError> {
+        let changes = (self.context.deployment_changes(), self.context.claims.changes());
+        let is_as_seen = std::mem::replace(&mut self.changes, changes) == changes;
+        let fleets = || share.iter().map(|queue| self.fleets.get(uid_of(queue)));
+        let mut question = self.question.take().unwrap_or_else(|| {
+            let queues = fleets().flatten().flat_map(Fleet::queues).cloned().collect();
+            self.broker.question(Concern::Workers, queues)
         });
-        Ok(rests.map(|queue| uid_of(queue)).collect())
+        let hold = self.broker.which_hold(&mut question).await;
+        let mut hold = hold.inspect_err(|_| self.changes = NEVER)?.into_iter();
+        let mut disturbed = Vec::new();
+        for (queue, fleet) in share.iter().zip(fleets()) {
+            let count = fleet.map_or(0, |fleet| fleet.queues().len());
+            let holding = hold.by_ref().take(count).filter(|holds| *holds).count();
+            let rest = fleet.and_then(|fleet| Some((fleet, fleet.rest.as_ref()?)));
+            let goes_on = |(fleet, rest): (&Fleet, &Rest)| {
+                let is_known = is_as_seen && fleet.is_of_our_own();
+                let has =
+                    |replicas| self.workload(queue).is_some_and(|(_, now): (Workload, u32)| now == replicas);
+                rest.is_of(queue) && rest.is_recent() && (is_known || has(rest.replicas))
+            };
+            if holding > 0 || !rest.is_some_and(goes_on) {
+                disturbed.push(queue.clone());
+            }
+        }
+        self.question = Some(question);
+        Ok(disturbed)
+    }
+
+    /// Notes whether a fleet is at rest.
+    fn rests(&mut self, uid: &str, rest: Option<Rest>) {
+        let is_at_zero = |rest: &Option<Rest>| rest.as_ref().is_some_and(|rest| rest.replicas == 0);
+        if let Some(fleet) = self.fleets.get_mut(uid) {
+            self.are_waited_on &= is_at_zero(&fleet.rest) == is_at_zero(&rest);
+            fleet.rest = rest;
+        }
+    }
+
+    /// Waits on the queues of the fleets at rest that have no workers.
+    fn wait_on_idle(&mut self) {
+        if !std::mem::replace(&mut self.are_waited_on, true) {
+            let is_at_zero = |rest: &Rest| rest.replicas == 0;
+            let at_rest = self.fleets.values().filter(|fleet| fleet.rest.as_ref().is_some_and(is_at_zero));
+            self.waited_on = at_rest.flat_map(Fleet::queues).cloned().collect();
+        }
+        self.idle.wait_on(&self.waited_on);
     }
 
     fn candidate(&self, queue: &Readable<TaskQueue>) -> Option<Candidate> {
@@ -247,6 +302,9 @@ impl<'a> SiteFleets<'a> {
         for candidate in candidates {
             match self.fleets.get_mut(&candidate.uid) {
                 Some(fleet) => {
+                    if fleet.queues() != candidate.queues {
+                        (self.question, self.are_waited_on) = (None, false);
+                    }
                     fleet.serve(&candidate.queues);
                     fleet.works_as(&candidate.workload);
                 }
@@ -260,6 +318,7 @@ impl<'a> SiteFleets<'a> {
             let mut fleet = Fleet::new(name, candidate.queues.clone(), candidate.workload.clone());
             fleet.watch().recall(&records, &candidate.policy, candidate.replicas, self.broker.now());
             self.fleets.insert(candidate.uid.clone(), fleet);
+            self.question = None;
         }
         Ok(())
     }
@@ -282,6 +341,7 @@ impl<'a> SiteFleets<'a> {
                 Err(error) => {
                     let error: BrokerError = error;
                     tracing::debug!(queue = %candidate.name, "a fleet keeps its size: {error}");
+                    self.rests(&candidate.uid, None);
                     continue;
                 }
             };
@@ -297,7 +357,7 @@ impl<'a> SiteFleets<'a> {
                 is_settled && candidate.replicas == 0 && workers_there(self.context, &candidate) == 0;
             self.context.scaler.note(&candidate.uid, plan, is_gone);
             let (queue, replicas, since) = (candidate.object.clone(), candidate.replicas, Instant::now());
-            fleet.rest = is_settled.then_some(Rest { queue, replicas, since });
+            self.rests(&candidate.uid, is_settled.then_some(Rest { queue, replicas, since }));
             decided.push(Decided { candidate, plan });
         }
         Ok(decided)

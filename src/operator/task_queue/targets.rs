@@ -4,7 +4,7 @@
 //! are, and told by each write.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -17,7 +17,7 @@ use super::end::is_draining;
 use super::target::{Scaled, Target};
 use crate::crd::{GROUP, TargetKind, TaskQueue};
 use crate::operator::conditions::Refusal;
-use crate::operator::context::{Context, ObjectName, Readable};
+use crate::operator::context::{All, Context, ObjectName, Readable};
 use crate::operator::leader::Tenure;
 
 /// How often it is looked whose turn it is to be read.
@@ -239,16 +239,20 @@ pub(in crate::operator) async fn follow_targets(context: &Context, tenure: &Tenu
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // By the TaskQueue's uid: what is wrong with its target.
     let mut told: HashMap<String, Option<&'static str>> = HashMap::new();
+    let (mut seen, mut named): (Option<All<TaskQueue>>, _) = (None, HashSet::new());
     loop {
         looks.tick().await;
         let queues = context.queues();
-        let named = context.targets.share_out(&queues);
+        if !seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &queues)) {
+            named = context.targets.share_out(&queues);
+            seen = Some(Arc::clone(&queues));
+        }
         if named.is_empty() && told.is_empty() {
             continue;
         }
         context.targets.known().retain(|target, known| named.contains(target) && known.epoch == tenure.epoch);
         let mut living = HashMap::new();
-        for queue in &queues {
+        for queue in queues.iter() {
             let Some(verdict) = verdict(context, queue) else { continue };
             let (uid, wrong) = (queue.uid().unwrap_or_default(), verdict.err().map(|refusal| refusal.reason));
             if wrong == Some(UNREAD) {
