@@ -130,7 +130,7 @@ async fn a_retirement_that_is_stopped_leaves_the_operator_as_it_was() {
     until(LIMIT, "the operator leads no more", async || !operator.leads().await).await;
     retiring.terminate();
     assert_eq!(retiring.exit_blocking(LIMIT).code(), Some(3));
-    let said = retiring.stderr().join("\n");
+    let said = retiring.all_stderr(LIMIT).await.join("\n");
     assert!(said.contains("goes on from here"), "{said}");
     until(LIMIT, "it leads again", async || operator.leads().await).await;
     assert_eq!(finalizers(&field, "main"), [FINALIZER]);

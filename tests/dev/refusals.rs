@@ -10,9 +10,7 @@ async fn refused(words: &[&str], folder: &Folder) -> (Option<i32>, String) {
     let mut command = cronmill(&["dev"]);
     let mut dev = Process::start("cronmill dev", command.args(words).arg("-f").arg(folder.path()));
     let code = dev.exit(LIMIT).await.code();
-    let said = || dev.stderr().join("\n");
-    until(LIMIT, "it says why", async || said().contains("error: ")).await;
-    (code, said())
+    (code, dev.all_stderr(LIMIT).await.join("\n"))
 }
 
 fn good() -> Folder {

@@ -123,7 +123,7 @@ async fn tables_of_another_make_are_refused_and_nothing_is_left_of_the_try(sort:
         database.flags().into_iter().chain(["--redis-url".to_owned(), redis.url()]).collect();
     let mut service = serve("127.0.0.1:0", &flags);
     assert_eq!(service.exit(LIMIT).await.code(), Some(2));
-    let stderr = service.stderr().join("\n");
+    let stderr = service.all_stderr(LIMIT).await.join("\n");
     assert!(stderr.contains("the database's tables are not those of this version"), "{stderr}");
     let tables = match sort {
         Sort::Sqlite => {

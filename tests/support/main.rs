@@ -192,6 +192,7 @@ async fn a_process_is_watched_frozen_and_ended() {
     process.thaw();
     assert_eq!(process.exit(SOON).await.code(), Some(7));
     process.line(SOON, |line| line == "bye").await;
+    assert_eq!(process.all_stderr(SOON).await, ["no"]);
 }
 
 #[test]

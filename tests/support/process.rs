@@ -88,6 +88,14 @@ impl Process {
         self.stderr.lock().expect("readers do not panic").clone()
     }
 
+    /// All lines of its standard error, once nobody has that open any more: neither it nor a program that it started.
+    pub async fn all_stderr(&self, limit: Duration) -> Vec<String> {
+        // Whoever reads has the other share of the lines until there is nothing more to read.
+        let is_read = || Arc::strong_count(&self.stderr) == 1;
+        let what = format!("the standard error of {} is closed", self.name);
+        eventually(limit, &what, async || is_read().then(|| self.stderr())).await
+    }
+
     /// The first line of standard output that fits, printed before or after the call. Panics after `limit`
     /// with all it has printed.
     pub async fn line(&self, limit: Duration, fits: impl Fn(&str) -> bool) -> String {
