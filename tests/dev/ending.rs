@@ -114,7 +114,9 @@ async fn killed_without_warning_it_leaves_no_process_and_no_folder() {
     folder.write("deaf.yaml", &deaf);
     folder.write("q.yaml", &queue("workers: {replicas: 1}"));
     let mut dev = Dev::alone(&folder);
-    dev.until("both workers run", async || dev.workers().len() == 2 && deep.exists()).await;
+    // The file is there before what is written into it.
+    let is_noted = || fs::read_to_string(&deep).is_ok_and(|text| text.ends_with('\n'));
+    dev.until("both workers run", async || dev.workers().len() == 2 && is_noted()).await;
     let (mut pids, redis_folder) = started(&dev);
     assert_eq!(pids.len(), 4, "a Redis, a guard and two workers");
     pids.push(fs::read_to_string(&deep).unwrap().trim().parse().unwrap());

@@ -309,7 +309,7 @@ async fn a_program_that_is_not_there_is_told_and_disturbs_nobody() {
     let dev = Dev::on(&redis, &folder, &[]);
     completed(&redis, 2).await;
     let told = |line: &String| line.contains("/no/such/worker") && line.contains("cannot be started");
-    assert!(dev.0.stderr().iter().any(told), "{:#?}", dev.0);
+    dev.until("it is told", async || dev.0.stderr().iter().any(told)).await;
 }
 
 #[tokio::test]

@@ -46,6 +46,9 @@ async fn metrics_agree_with_redis_and_with_what_happened() {
     folder.remove("a.yaml");
     dev.event("inForce", |event| event["cronTasks"] == 1).await;
     dev.until("all is done", async || count(&redis, "pending") + count(&redis, "active") == 0).await;
+    // A tick is counted when it is told, a moment after Redis has its task.
+    let all_is_told = async || dev.enqueued("default/a") as u64 == count(&redis, "completed");
+    dev.until("each tick is told", all_is_told).await;
     let samples = scrape(addr).await;
     let value =
         |series: &str| *samples.get(series).unwrap_or_else(|| panic!("{series} is not in {samples:#?}"));
