@@ -57,6 +57,8 @@ async fn a_burst_takes_a_fleet_to_thirty_two_in_one_step_and_a_paused_queue_take
         steps.dedup();
         steps
     };
+    // It says so once it is written.
+    until(LIMIT, "it says so", async || said("main").last().is_some_and(|last| last == "1 to 32")).await;
     assert_eq!(said("main"), ["0 to 1", "1 to 32"]);
     until(LIMIT, "status says why none is held", async || {
         let status = field.get("taskqueue", "still")["status"].clone();

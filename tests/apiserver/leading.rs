@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::field::{Field, LIMIT, Replica, queue, task};
-use crate::support::{Proxy, until};
+use crate::support::{Proxy, eventually, until};
 
 /// How long something that must not happen is looked for.
 const WATCHED: Duration = Duration::from_secs(5);
@@ -37,6 +37,7 @@ async fn a_replica_that_does_not_lead_writes_nothing_and_begins_when_the_lease_i
     })
     .await;
     field.delete("lease", "cronmill-operator");
+    field.ready("taskqueue", "main").await;
     field.ready("crontask", "often").await;
     assert!(written().0 && written().1 && written().2, "{:?}", written());
 }
@@ -95,7 +96,8 @@ async fn a_leader_that_finds_another_on_its_lease_leads_no_more_from_then_on() {
     hold_lease(&field);
     until(LIMIT, "it leads no more", async || !operator.leads().await).await;
     // It did not go on until it had failed to renew for as long as it may.
-    let why = operator.process.stderr().into_iter().find(|line| line.contains("leads no more")).unwrap();
+    let said = async || operator.process.stderr().into_iter().find(|line| line.contains("leads no more"));
+    let why = eventually(LIMIT, "it says why", said).await;
     assert!(why.contains("lost its Lease"), "{why}");
 }
 

@@ -286,6 +286,7 @@ async fn a_rotated_secret_is_noticed_and_its_url_is_shown_nowhere() {
     let operator = field.operator("a", &[]).await;
     field.apply(&queue("workers: {}"));
     field.apply(&task("often", "@every 1s", ""));
+    field.ready("taskqueue", "main").await;
     field.ready("crontask", "often").await;
     let copied =
         || field.get("secret", "main-worker-redis")["data"]["url"].as_str().unwrap_or_default().to_owned();
