@@ -153,7 +153,8 @@ async fn leaders_killed_again_and_again_lose_and_double_nothing() {
     create(&field, "task", schedules, "@every 1s");
     until(LIMIT, "all are in force", async || field.entries("default").len() == schedules).await;
     let holder = || field.get("lease", "cronmill-operator")["spec"]["holderIdentity"].clone();
-    let serves = async |replica: &Replica| replica.probe("/readyz").await.is_some_and(|(code, _)| code == 200);
+    let serves =
+        async |replica: &Replica| replica.probe("/readyz").await.is_some_and(|(code, _)| code == 200);
     let mut killed = Vec::new();
     for number in 0..kills {
         tokio::time::sleep(pause).await;

@@ -70,6 +70,14 @@ impl Field {
         .await
     }
 
+    /// The types that the worker tells of. It may run tasks before it shows itself.
+    async fn types(&self) -> Vec<String> {
+        eventually(LIMIT, "the worker shows itself", async || {
+            self.broker.servers().await.unwrap().pop().and_then(|server| server.types)
+        })
+        .await
+    }
+
     /// What a program has written into a file of this name.
     async fn written(&self, name: &str) -> String {
         let file = self.folder.path().join(name);
@@ -341,7 +349,7 @@ async fn a_task_chooses_among_the_programs_of_its_worker_and_nothing_else() {
     field.send(Task::new("exec:one:\0", None).id("null")).await;
     let error = field.reaches("null", State::Archived).await.message.error;
     assert!(error.starts_with("start program one: the task's id, type or headers do not fit"), "{error}");
-    let types = field.broker.servers().await.unwrap().remove(0).types.unwrap();
+    let types = field.types().await;
     let programs: Vec<&String> = types.iter().filter(|kind| kind.starts_with("exec")).collect();
     assert_eq!(programs, ["exec:one", "exec:two"], "others are told what it serves");
 }
@@ -351,7 +359,7 @@ async fn without_an_allow_list_no_program_is_started() {
     let field = Field::with(&[], &[]).await;
     field.send(Task::new("exec:true", None).id("a")).await;
     assert_eq!(field.reaches("a", State::Scheduled).await.message.retried, 0);
-    let types = field.broker.servers().await.unwrap().remove(0).types.unwrap();
+    let types = field.types().await;
     assert!(!types.iter().any(|kind| kind.starts_with("exec")), "{types:?}");
 }
 

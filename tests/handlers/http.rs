@@ -321,9 +321,10 @@ async fn a_timeout_ends_the_request_and_is_retried_and_a_deadline_archives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_ends_the_request() {
     let (url, mut ended) = raw(b"", false).await;
-    let field = Field::to(&url).await;
+    let proxy = Proxy::to(url.rsplit_once(':').unwrap().1.parse().unwrap()).await;
+    let field = Field::to(&format!("http://127.0.0.1:{}", proxy.port())).await;
     field.post("a").await;
-    until(LIMIT, "it runs", async || field.stats.running() == 1).await;
+    until(LIMIT, "the server is asked", async || proxy.accepted() == 1).await;
     field.broker.cancel_task(field.queue(), "a", CancelThen::Stop).await.unwrap();
     tokio::time::timeout(LIMIT, ended.recv()).await.expect("the server can tell").unwrap();
     let error = field.reaches("a", State::Archived).await.message.error;
