@@ -184,7 +184,8 @@ async fn weights_are_the_shares_of_the_claims() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn weights_are_the_shares_of_the_claims_beside_a_go_worker() {
-    let (tasks, first, points) = size();
+    // So many that whoever begins second has a part of them.
+    let (tasks, first, points) = full_size((20_000, 10_000, 5.0), size());
     let stage = Stage::with(tasks).await;
     let go = stage.gos(false).await;
     let ours = stage.ours(false);
