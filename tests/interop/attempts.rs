@@ -12,7 +12,7 @@ use cronmill::worker::{Context, HandlerError, Server};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{SOON, Stage};
+use crate::stage::{OurWorker, SOON, Stage};
 use crate::support::peers::events;
 use crate::support::{Process, eventually, until};
 
@@ -68,13 +68,17 @@ async fn the_error_history_outlives_an_attempt_in_go() {
     let stage = Stage::new().await;
     let payload = Bytes::from_static(br#"{"times":3}"#);
     stage.enqueue(Task::new("fail", payload).id("a").retention(Duration::from_secs(600))).await;
-    let ours = stage.our_worker();
+    // Each has one attempt: the next one comes by hand.
+    let builder = Server::builder(stage.broker.clone()).retry_delay(|_, _, _| Duration::from_secs(600));
+    let ours = OurWorker::built(builder);
     stage.reaches("a", "retry").await;
     ours.stop().await;
-    let mut go = stage.go_worker().await;
+    stage.peers.inspect(&["run", "default", "a"]);
+    let mut go = stage.peers.worker(&["--retry-delay", "10m"]).await;
     until(SOON, "Go has failed too", async || stage.inspected("a")["retried"] == 2).await;
     go.terminate();
     go.exit(SOON).await;
+    stage.peers.inspect(&["run", "default", "a"]);
     let ours = stage.our_worker();
     stage.reaches("a", "completed").await;
     ours.stop().await;

@@ -26,7 +26,8 @@ async fn a_plain_task_from_go_runs_here_once() {
 async fn a_scheduled_task_from_go_runs_here_at_its_time() {
     let stage = Stage::new().await;
     let worker = stage.our_worker();
-    let due = Timestamp::now().as_second() + 2;
+    // Go's program takes its time to start.
+    let due = Timestamp::now().as_second() + 5;
     stage.produce(&["--id", "a", "--at", &due.to_string()]);
     assert_eq!(stage.state("a"), "scheduled");
     let started = worker.saw(1).await[0].started;

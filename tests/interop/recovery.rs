@@ -75,7 +75,7 @@ async fn what_our_worker_puts_back_runs_in_go_first_and_at_no_attempt() {
     let ours = OurWorker::built(builder.shutdown_timeout(Duration::from_millis(200)));
     stage.enqueue(sleeping(2_000).id("a").max_retry(0)).await;
     ours.saw(1).await;
-    stage.produce(&["--id", "b"]);
+    stage.enqueue(Task::new("ok", None).id("b")).await;
     ours.stop().await;
     let waiting: Vec<_> = stage.listed("pending").iter().map(|task| task["id"].clone()).collect();
     assert_eq!(waiting, ["a", "b"], "the oldest first");
@@ -95,7 +95,7 @@ async fn what_a_go_worker_puts_back_runs_here_first_and_at_no_attempt() {
     let mut go = stage.peers.worker(&["--concurrency", "1", "--drain", "200ms"]).await;
     stage.produce(&["--type", "sleep", "--payload", r#"{"ms":2000}"#, "--id", "a", "--max-retry", "0"]);
     eventually(SOON, "it runs in Go", async || events(&go, "start").pop()).await;
-    stage.produce(&["--id", "b"]);
+    stage.enqueue(Task::new("ok", None).id("b")).await;
     go.terminate();
     assert!(go.exit(SOON).await.success());
     let ours = OurWorker::built(Server::builder(stage.broker.clone()).concurrency(1));

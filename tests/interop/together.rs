@@ -6,18 +6,22 @@ use bytes::Bytes;
 use cronmill::producer::Task;
 use cronmill::task::QueueName;
 use cronmill::worker::{Builder, Server};
+use serde_json::Value;
 
-use crate::stage::{OurWorker, SOON, Stage};
+use crate::stage::{OurWorker, SOON, Seen, Stage};
 use crate::support::peers::events;
-use crate::support::{full_size, until};
+use crate::support::{eventually, full_size, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_workers_share_a_queue_and_every_task_runs_once() {
     let tasks: usize = full_size(2_000, 50_000);
+    // So long that one worker alone would take some seconds, and neither is through before the other begins.
+    let payload = full_size(r#"{"ms":20}"#, r#"{"ms":1}"#);
     let stage = Stage::new().await;
     let half = (tasks / 2).to_string();
-    stage.produce(&["--id", "go", "--count", &half]);
-    let ours = (0..tasks / 2).map(|n| Task::new("ok", None).id(format!("ours-{n}"))).collect();
+    stage.produce(&["--type", "sleep", "--payload", payload, "--id", "go", "--count", &half]);
+    let sleep = |n: usize| Task::new("sleep", Bytes::from_static(payload.as_bytes())).id(format!("ours-{n}"));
+    let ours = (0..tasks / 2).map(sleep).collect();
     for verdict in stage.client.enqueue_batch(ours).await {
         verdict.expect("a new task");
     }
@@ -35,6 +39,8 @@ async fn both_workers_share_a_queue_and_every_task_runs_once() {
     let queue_is_empty = async || stage.inspected_queue()["size"] == 0;
     until(SOON * full_size(1, 10), "all tasks are done", queue_is_empty).await;
 
+    let told = async || events(&go, "end").len() + ours.seen().len() >= tasks;
+    until(SOON, "both have told of all", told).await;
     let mut runs: BTreeMap<String, usize> = BTreeMap::new();
     let (by_go, by_us) = (events(&go, "end"), ours.seen());
     assert!(!by_go.is_empty() && !by_us.is_empty(), "{} by Go, {} by us", by_go.len(), by_us.len());
@@ -67,25 +73,26 @@ async fn weights_are_the_shares_of_both_workers_together() {
     }
     let go = stage.peers.worker(&["--queues", "critical=6,default=3,low=1"]).await;
     let ours = OurWorker::built(weighted(&stage, SHARES.map(|(queue, weight, _)| (queue, weight))));
-    until(SOON * full_size(1, 10), "enough have run", async || {
-        events(&go, "start").len() + ours.seen().len() >= looked_at + each / 4
-    })
-    .await;
-    let by_go: Vec<(i64, String)> = events(&go, "start")
-        .iter()
-        .map(|start| {
+    let by_go = || -> Vec<(i64, String)> {
+        let start = |start: &Value| {
             (start["unix_ns"].as_i64().expect("a time"), start["type"].as_str().expect("text").to_owned())
-        })
-        .collect();
-    let by_us: Vec<(i64, String)> = ours
-        .seen()
-        .into_iter()
-        .map(|seen| (i64::try_from(seen.started.as_nanosecond()).expect("in range"), seen.kind))
-        .collect();
-    // From when both work.
-    let both = by_go[0].0.max(by_us[0].0);
-    let mut all: Vec<_> = by_go.iter().chain(&by_us).filter(|(at, _)| *at >= both).collect();
-    all.sort_unstable();
+        };
+        events(&go, "start").iter().map(start).collect()
+    };
+    let by_us = || -> Vec<(i64, String)> {
+        let start = |seen: Seen| (i64::try_from(seen.started.as_nanosecond()).expect("in range"), seen.kind);
+        ours.seen().into_iter().map(start).collect()
+    };
+    let enough = || {
+        let (by_go, by_us) = (by_go(), by_us());
+        // From when both work, however long one was alone.
+        let both = by_go.first()?.0.max(by_us.first()?.0);
+        let mut all: Vec<_> = by_go.iter().chain(&by_us).filter(|(at, _)| *at >= both).cloned().collect();
+        all.sort_unstable();
+        (all.len() >= looked_at + each / 4).then_some((by_go, by_us, both, all))
+    };
+    let limit = SOON * full_size(1, 10);
+    let (by_go, by_us, both, all) = eventually(limit, "enough have run", async || enough()).await;
     let window = &all[..looked_at];
     for (queue, _, share) in SHARES {
         let found = window.iter().filter(|(_, kind)| kind == queue).count() as f64 / looked_at as f64;
