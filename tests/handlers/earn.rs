@@ -51,7 +51,7 @@ async fn totals_of_every_user_are_what_sqlite_sums_from_the_orders() {
 #[tokio::test]
 async fn a_worker_killed_anywhere_counts_each_order_once() {
     let kills = full_size(6, 100);
-    let services = Services::start(full_size(30_000, 400_000), 100).await;
+    let services = Services::start(full_size(60_000, 400_000), 100).await;
     let mut met = Vec::new();
     for kill in 0..kills {
         let id = format!("run-{kill}");
@@ -133,7 +133,7 @@ async fn runs_beside_each_other_count_each_order_once() {
 
 #[tokio::test]
 async fn a_run_goes_on_when_its_service_restarts() {
-    let mut services = Services::start(full_size(20_000, 100_000), 100).await;
+    let mut services = Services::start(full_size(40_000, 100_000), 100).await;
     let _worker = services.worker(&[]);
     services.enqueue(KIND, "run", SMALL).await;
     for _ in 0..full_size(3, 20) {
@@ -148,7 +148,7 @@ async fn a_run_goes_on_when_its_service_restarts() {
 
 #[tokio::test]
 async fn the_progress_of_a_run_is_its_result_so_far() {
-    let services = Services::start(10_000, 100).await;
+    let services = Services::start(30_000, 100).await;
     let _worker = services.worker(&[]);
     services.enqueue(KIND, "run", SMALL).await;
     until(LIMIT, "some progress is told", async || {
