@@ -188,16 +188,17 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         if shared.rules().refusing {
             continue;
         }
+        // Before it is counted: whoever sees it may cut it.
+        let generation = shared.generation.subscribe();
         shared.accepted.fetch_add(1, Ordering::SeqCst);
         let target = shared.target.load(Ordering::SeqCst);
-        connections.spawn(serve(client, target, Arc::clone(&shared)));
+        connections.spawn(serve(client, target, Arc::clone(&shared), generation));
         while connections.try_join_next().is_some() {}
     }
 }
 
 /// Passes bytes both ways until one side closes or a fault cuts both.
-async fn serve(client: TcpStream, port: u16, shared: Arc<Shared>) {
-    let mut generation = shared.generation.subscribe();
+async fn serve(client: TcpStream, port: u16, shared: Arc<Shared>, mut generation: watch::Receiver<u64>) {
     let Ok(server) = TcpStream::connect((shared.host, port)).await else { return };
     // Without this the kernel would hold small writes back, as no real network in between would.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
