@@ -222,7 +222,8 @@ async fn a_program_need_not_read_its_payload() {
 async fn a_program_that_does_not_hear_is_killed_with_all_it_started() {
     let script = "trap '' TERM; echo $$ > $HERE/deaf; sleep 600 & echo going on >&2; sleep 600; sleep 600";
     let field = Field::new(&[("deaf", script)]).await;
-    field.send(Task::new("exec:deaf", None).id("deaf").timeout(Duration::from_secs(1))).await;
+    // It has to be deaf by then.
+    field.send(Task::new("exec:deaf", None).id("deaf").timeout(Duration::from_secs(3))).await;
     let group = field.pid("deaf").await;
     let view = field.reaches("deaf", State::Retry).await;
     assert_eq!(

@@ -194,7 +194,8 @@ async fn a_deadline_that_passes_while_it_runs_archives_and_a_timeout_retries() {
     let (redis, q) = (RedisServer::start(), queue("q"));
     let broker = redis.broker().await;
     enqueue(&broker, Message { timeout_s: 1, ..message(&q, "timeout") }).await;
-    enqueue(&broker, Message { deadline_s: now_s() + 2, ..message(&q, "deadline") }).await;
+    // So far ahead that it has begun by then.
+    enqueue(&broker, Message { deadline_s: now_s() + 4, ..message(&q, "deadline") }).await;
     let reasons = Log::default();
     let log = reasons.clone();
     let handler = move |context: Context, _: Task| {
