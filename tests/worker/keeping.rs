@@ -59,14 +59,13 @@ async fn a_scheduled_task_runs_at_its_second() {
     }
     until("all have run", || worker.stats.succeeded() == 3).await;
     worker.stop().await;
-    let mut late = Vec::new();
     for (id, start) in starts.all() {
-        late.push(start.duration_since(due[id.parse::<usize>().expect("a number") - 1]));
+        let late = start.duration_since(due[id.parse::<usize>().expect("a number") - 1]);
+        assert!(
+            late >= SignedDuration::ZERO && late < SignedDuration::from_millis(300),
+            "{id} ran {late} after its time"
+        );
     }
-    late.sort();
-    assert!(late[0] >= SignedDuration::ZERO, "before its time: {late:?}");
-    // A busy machine may hold up one or the other.
-    assert!(late[1] < SignedDuration::from_millis(300) && late[2] < SignedDuration::from_secs(1), "{late:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
