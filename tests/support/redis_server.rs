@@ -163,6 +163,11 @@ impl RedisServer {
         Options { variant: Variant::of_this_run(), ..Options::plain() }
     }
 
+    /// Whether it is one master of several.
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.with, With::Nodes(_))
+    }
+
     /// Its port for plain connections.
     pub fn port(&self) -> u16 {
         self.port
