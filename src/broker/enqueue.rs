@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::expire::begin_by;
 use super::keys::{QUEUES, QueueKeys};
+use super::packed::Packing;
 use super::reply::ceil_s;
 use super::unique::{life_s, own_lock};
 use super::{Broker, BrokerError, script};
@@ -142,15 +143,13 @@ impl Broker {
         call.key(keys.pending()).key(keys.scheduled()).key(keys.groups()).key(keys.locks());
         call.key(keys.expiring());
         call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(now.as_nanosecond().to_string());
-        let expiring: Vec<_> =
-            tasks.iter().filter_map(|(message, ..)| Some((&message.id, begin_by(message)?))).collect();
-        call.arg(expiring.len());
-        for (id, at) in expiring {
-            call.arg(id).arg(at);
-        }
+        let mut packed = Packing::default();
+        packed.array(tasks.len());
         for (message, due, lock_for) in tasks {
-            add_task(&mut call, keys, now, message, *due, *lock_for)?;
+            packed.array(NEW_STRINGS);
+            pack_new(&mut packed, keys, now, message, *due, *lock_for)?;
         }
+        call.arg(packed.into_bytes());
         self.register_queue_sometimes(queue).await?;
         let stored: Vec<redis::Value> = self.run(DOING, queue.as_str(), &call).await?;
         if stored.len() != tasks.len() {
@@ -188,9 +187,12 @@ pub(super) fn check_size(id: &str, bytes: usize) -> Result<(), BrokerError> {
     }
 }
 
-/// Adds what scripts that store a task ask for.
-pub(super) fn add_task(
-    call: &mut script::Call,
+/// Strings by which scripts that store a task know it.
+pub(super) const NEW_STRINGS: usize = 7;
+
+/// Packs them.
+pub(super) fn pack_new(
+    packed: &mut Packing,
     keys: QueueKeys<'_>,
     now: Timestamp,
     message: &Message,
@@ -199,13 +201,14 @@ pub(super) fn add_task(
 ) -> Result<(), BrokerError> {
     let raw = message.encode();
     check_size(&message.id, raw.len())?;
-    call.arg(&message.id).arg(raw.as_ref()).arg(due_s(due, now)).arg(&message.group);
-    call.arg(own_lock(keys, message)).arg(life_s(lock_for));
+    packed.string(&message.id).string(raw).string(due_s(due, now).to_string()).string(&message.group);
+    packed.string(own_lock(keys, message)).string(life_s(lock_for).to_string());
+    packed.string(begin_by(message).map_or(String::new(), |at| at.to_string()));
     Ok(())
 }
 
 /// When a new task is due, in Unix s, as those scripts read it: 0 for now.
-pub(super) fn due_s(due: Option<Timestamp>, now: Timestamp) -> i64 {
+fn due_s(due: Option<Timestamp>, now: Timestamp) -> i64 {
     due.filter(|due| *due > now).map_or(0, ceil_s)
 }
 

@@ -11,12 +11,11 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use super::claim::seconds;
-use super::enqueue::{check_size, due_s, verdict};
-use super::expire::begin_by;
+use super::enqueue::{NEW_STRINGS, pack_new, verdict};
 use super::keys::QueueKeys;
 use super::packed::Packing;
 use super::reply::{Reply, from_s};
-use super::unique::{life_s, lock_in, own_lock};
+use super::unique::lock_in;
 use super::{Broker, BrokerError, Enqueued, NewTask, script};
 use crate::task::{Message, QueueName};
 
@@ -365,12 +364,8 @@ fn packed_ends(keys: QueueKeys<'_>, now: Timestamp, finishes: &[SetFinish]) -> R
     let mut ends = Packing::default();
     ends.array(finishes.len());
     for SetFinish { key, ids, locks, task: NewTask { message, due, lock_for } } in finishes {
-        let (raw, life_s) = (message.encode(), life_s(*lock_for));
-        check_size(&message.id, raw.len())?;
-        let due_s = due_s(*due, now);
-        ends.array(10).string(key).string(&message.id).string(&raw).string(due_s.to_string());
-        ends.string(&message.group).string(own_lock(keys, message)).string(life_s.to_string());
-        ends.string(begin_by(message).map_or(String::new(), |at| at.to_string()));
+        ends.array(1 + NEW_STRINGS + 2).string(key);
+        pack_new(&mut ends, keys, now, message, *due, *lock_for)?;
         ends.array(1 + ids.len()).string(key);
         for id in ids {
             ends.string(keys.task(id));

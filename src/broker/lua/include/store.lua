@@ -1,20 +1,26 @@
 -- store: write one new task, with its lock if it is unique. Needs lock.lua in front of it.
 
--- `at` has the keys `scheduled`, `groups`, `locks` and `expiring`, the prefixes `task` and `group`, and `now_ns`. A task
--- without a group or a lock has '' for it, one that is due at once has '0' for `due`, and one that may begin at any
--- time has nothing or '' for `begin_by` (Unix ms).
+-- `at` has the keys `scheduled`, `groups`, `locks` and `expiring`, the prefixes `task` and `group`, and `now_ns`. With
+-- `looks`, an array, what is to be added to `locks` is appended to that; with `taken`, a table, who holds which lock is noted
+-- there and not looked up again. A task without a group or a lock has '' for it, one that is due at once has '0' for `due`,
+-- and one that may begin at any time has nothing or '' for `begin_by` (Unix ms).
 -- Returns 1 (stored; then true when its id is still to be pushed to pending), 0 (the id is taken) or the id of
 -- the task that holds its lock. Nothing changed unless it was stored.
 local function store(at, id, message, due, group, unique, life_s, begin_by)
+  local holder = unique ~= '' and (at.taken and at.taken[unique] or holder_of(unique, at.task))
+  if holder and at.taken then at.taken[unique] = holder end
+  if holder and holder ~= id then return holder end
   local task = at.task .. id
   if redis.call('EXISTS', task) == 1 then return 0 end
-  local now_s = tonumber(string.sub(at.now_ns, 1, -10))
+  at.now_s = at.now_s or tonumber(string.sub(at.now_ns, 1, -10))
+  local now_s = at.now_s
   local fields, n = {'msg', message, 'state', 'pending'}, 4
   if unique ~= '' then
     local wait_s = due ~= '0' and math.max(0, tonumber(due) - now_s) or 0
-    local holder = lock(unique, id, wait_s == 0 and life_s or string.format('%d', life_s + wait_s), at.task)
-    if holder then return holder end
-    redis.call('ZADD', at.locks, string.format('%d', now_s + look_after(life_s)), id)
+    redis.call('SET', unique, id, 'EX', wait_s == 0 and life_s or string.format('%d', life_s + wait_s))
+    if at.taken then at.taken[unique] = id end
+    local look, looks = string.format('%d', now_s + look_after(life_s)), at.looks
+    if looks then looks[#looks + 1], looks[#looks + 2] = look, id else redis.call('ZADD', at.locks, look, id) end
     fields[5], fields[6], fields[7], fields[8], n = 'unique_key', unique, 'cronmill_lock', life_s, 8
   end
   if group ~= '' then fields[n + 1], fields[n + 2], n = 'group', group, n + 2 end
