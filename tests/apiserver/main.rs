@@ -16,6 +16,7 @@ mod kubelet;
 mod leading;
 mod outages;
 mod quiet;
+mod rest;
 mod retired;
 mod scale_in;
 mod slice;
