@@ -141,7 +141,12 @@ impl<'a> SiteFleets<'a> {
         let mut outage = Outage::new("see what work there is");
         while !context.scaler.share_of(&site.key).is_empty() {
             let began = Instant::now();
-            let pause = match timeout(LIMIT, fleets.look(&site.key, None)).await {
+            let looked = timeout(LIMIT, fleets.look(&site.key, None)).await;
+            if !matches!(looked, Ok(Ok(()))) {
+                // What was seen to have changed may not have been decided about.
+                fleets.changes = NEVER;
+            }
+            let pause = match looked {
                 Ok(Ok(())) => {
                     outage.ended();
                     LOOK.saturating_sub(began.elapsed())
@@ -227,8 +232,7 @@ impl<'a> SiteFleets<'a> {
             let queues = fleets().flatten().flat_map(Fleet::queues).cloned().collect();
             self.broker.question(Concern::Workers, queues)
         });
-        let hold = self.broker.which_hold(&mut question).await;
-        let mut hold = hold.inspect_err(|_| self.changes = NEVER)?.into_iter();
+        let mut hold = self.broker.which_hold(&mut question).await?.into_iter();
         let mut disturbed = Vec::new();
         for (queue, fleet) in share.iter().zip(fleets()) {
             let count = fleet.map_or(0, |fleet| fleet.queues().len());
