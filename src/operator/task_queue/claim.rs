@@ -20,6 +20,10 @@ use crate::task::QueueName;
 
 /// How often a holder shows itself, and how soon it is seen that Redis was emptied.
 const SIGN: Duration = Duration::from_secs(3);
+/// TaskQueues of one Redis that show themselves each time, where there are more.
+const SHOWN_AT_ONCE: usize = 50;
+/// In so many times each of them does, at the latest.
+const ROUNDS: usize = 10;
 /// What our pauses are marked with.
 const SOURCE: &str = "manifest";
 
@@ -205,30 +209,43 @@ pub(super) async fn put_queues(broker: &Broker, asks: &ObjectName, plan: &QueueP
 /// Shows, for as long as it runs, that what is claimed is still in use. A claim that was not there any more means that
 /// Redis lost what it held: then everything of that TaskQueue is put into force again.
 pub(in crate::operator) async fn keep_claims(context: &Context) {
-    loop {
+    for round in 0.. {
         let held = context.claims.by_site();
         // A Redis that is away holds up no other for longer.
-        join_all(held.iter().map(|(site, held)| timeout(SIGN, show(context, site, held)))).await;
+        join_all(held.iter().map(|(site, held)| timeout(SIGN, show(context, site, held, round)))).await;
         sleep(SIGN).await;
     }
 }
 
-async fn show(context: &Context, site: &SiteKey, held: &[Arc<Held>]) {
+/// Shows a part of what is claimed on a Redis; all of it, if any of these was not there any more.
+async fn show(context: &Context, site: &SiteKey, held: &[Arc<Held>], round: usize) {
     let site = context.sites.get(site);
     let Some(Ok(parts)) = site.as_ref().map(|site| site.parts()) else { return };
+    let rounds = (held.len() / SHOWN_AT_ONCE).clamp(1, ROUNDS);
+    let some: Vec<_> = held.iter().skip(round % rounds).step_by(rounds).cloned().collect();
+    // Its site tells when it is away, and when it is back.
+    if let Ok(true) = are_lost(context, &parts.broker, &some).await {
+        let _told_again = are_lost(context, &parts.broker, held).await;
+    }
+}
+
+/// Shows claims, and has what belongs to those put into force again that were not there any more; answers whether any
+/// was not.
+async fn are_lost(context: &Context, broker: &Broker, held: &[Arc<Held>]) -> Result<bool, BrokerError> {
     let claims: Vec<_> =
         held.iter().flat_map(|held| held.queues.iter().map(|queue| (queue, &held.who))).collect();
-    // Its site tells when it is away, and when it is back.
-    let Ok(verdicts) = parts.broker.claim_queues(&claims).await else { return };
-    let mut verdicts = verdicts.into_iter();
+    let mut verdicts = broker.claim_queues(&claims).await?.into_iter();
+    let mut are_lost = false;
     for held in held {
         let ours = verdicts.by_ref().take(held.queues.len());
         let lost = ours.filter(|verdict| matches!(verdict, Ok(claim) if *claim != QueueClaim::Held));
         if lost.count() > 0 {
+            are_lost = true;
             context.wake_queue(&held.name);
             context.wake_tasks_of(&held.name);
         }
     }
+    Ok(are_lost)
 }
 
 /// Gives the queues of a TaskQueue back that is gone.

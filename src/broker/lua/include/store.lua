@@ -7,8 +7,8 @@
 -- Returns 1 (stored; then true when its id is still to be pushed to pending), 0 (the id is taken) or the id of
 -- the task that holds its lock. Nothing changed unless it was stored.
 local function store(at, id, message, due, group, unique, life_s, begin_by)
-  local holder = unique ~= '' and (at.taken and at.taken[unique] or holder_of(unique, at.task))
-  if holder and at.taken then at.taken[unique] = holder end
+  local taken = at.taken or {}
+  local holder = unique ~= '' and taken[unique]
   if holder and holder ~= id then return holder end
   local task = at.task .. id
   if redis.call('EXISTS', task) == 1 then return 0 end
@@ -17,8 +17,9 @@ local function store(at, id, message, due, group, unique, life_s, begin_by)
   local fields, n = {'msg', message, 'state', 'pending'}, 4
   if unique ~= '' then
     local wait_s = due ~= '0' and math.max(0, tonumber(due) - now_s) or 0
-    redis.call('SET', unique, id, 'EX', wait_s == 0 and life_s or string.format('%d', life_s + wait_s))
-    if at.taken then at.taken[unique] = id end
+    holder = lock(unique, id, wait_s == 0 and life_s or string.format('%d', life_s + wait_s), at.task)
+    taken[unique] = holder or id
+    if holder then return holder end
     local look, looks = string.format('%d', now_s + look_after(life_s)), at.looks
     if looks then looks[#looks + 1], looks[#looks + 2] = look, id else redis.call('ZADD', at.locks, look, id) end
     fields[5], fields[6], fields[7], fields[8], n = 'unique_key', unique, 'cronmill_lock', life_s, 8
