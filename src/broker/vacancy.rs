@@ -71,18 +71,18 @@ impl Question {
     }
 }
 
-fn asked<'a>(concern: Concern, queues: impl IntoIterator<Item = &'a QueueName>) -> Cmd {
-    let mut asked = redis::cmd("EXISTS");
+fn exists<'a>(concern: Concern, queues: impl IntoIterator<Item = &'a QueueName>) -> Cmd {
+    let mut exists = redis::cmd("EXISTS");
     for queue in queues {
-        asked.arg(concern.keys(queue));
+        exists.arg(concern.keys(queue));
     }
-    asked
+    exists
 }
 
 impl Broker {
     /// To be asked whether these queues hold anything of that concern.
     pub(crate) fn question(&self, concern: Concern, queues: Vec<QueueName>) -> Question {
-        let part = |queues: &[QueueName]| Part { asked: asked(concern, queues), may_hold: false };
+        let part = |queues: &[QueueName]| Part { asked: exists(concern, queues), may_hold: false };
         let parts = match self.is_cluster() {
             true => Vec::new(),
             false => queues.chunks(QUEUES_TOGETHER).map(part).collect(),
@@ -102,7 +102,7 @@ impl Broker {
         }
         let mut hold = vec![false; question.queues.len()];
         for some in question.doubtful().chunks(QUEUES_PER_TRIP) {
-            let asked = some.iter().map(|at| asked(question.concern, [&question.queues[*at]]));
+            let asked = some.iter().map(|at| exists(question.concern, [&question.queues[*at]]));
             let answers = self.ask(asked).await?;
             some.iter().zip(answers).for_each(|(at, holds)| hold[*at] = holds);
         }

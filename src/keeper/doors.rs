@@ -31,10 +31,17 @@ struct House {
     changes: u64,
 }
 
-/// What is asked, and what the last answer was.
+impl House {
+    fn change(&mut self, change: impl FnOnce(&mut BTreeMap<QueueName, watch::Sender<bool>>)) {
+        change(&mut self.doors);
+        self.changes += 1;
+    }
+}
+
+/// What is asked about the doors as they were after so many changes, and the last answer.
 struct Known {
-    /// Of the doors as they were after so many changes.
-    question: Option<(u64, Question)>,
+    changes: u64,
+    question: Question,
     /// Which queues held something; `None` where these were not asked about yet.
     held: Option<Vec<bool>>,
 }
@@ -47,24 +54,19 @@ impl Doors {
     /// A queue's new door, which is open.
     pub(super) fn add(&self, queue: &QueueName) -> watch::Receiver<bool> {
         let (door, before) = watch::channel(true);
-        let mut house = self.lock();
-        house.doors.insert(queue.clone(), door);
-        house.changes += 1;
-        drop(house);
+        self.lock().change(|doors| drop(doors.insert(queue.clone(), door)));
         before
     }
 
     /// Takes the door of a queue away; who waits there goes on.
     pub(super) fn remove(&self, queue: &QueueName) {
-        let mut house = self.lock();
-        house.doors.remove(queue);
-        house.changes += 1;
+        self.lock().change(|doors| drop(doors.remove(queue)));
     }
 
     /// Opens and closes them until the token is cancelled.
     pub(super) async fn attend(self: Arc<Self>, token: CancellationToken) {
         let mut outage = Outage::new("see which queues are to be kept");
-        let (mut known, mut looks) = (Known { question: None, held: None }, 0);
+        let (mut known, mut looks) = (None, 0);
         while !token.is_cancelled() {
             let looked = self.look(&mut known, looks).await.map(|()| LOOK_EVERY);
             outage.rest_after(looked, &token).await;
@@ -72,18 +74,13 @@ impl Doors {
         }
     }
 
-    async fn look(&self, known: &mut Known, look: usize) -> Result<(), BrokerError> {
-        let Known { question, held } = known;
+    async fn look(&self, known: &mut Option<Known>, look: usize) -> Result<(), BrokerError> {
         let changes = self.lock().changes;
-        let is_same = question.as_ref().is_some_and(|(before, _)| *before == changes);
-        let (_, question) = match question {
-            Some(question) if is_same => question,
-            question => {
-                let queues = self.lock().doors.keys().cloned().collect();
-                *held = None;
-                question.insert((changes, self.broker.question(Concern::Keeping, queues)))
-            }
-        };
+        known.take_if(|known| known.changes != changes);
+        let Known { question, held, .. } = known.get_or_insert_with(|| {
+            let queues = self.lock().doors.keys().cloned().collect();
+            Known { changes, question: self.broker.question(Concern::Keeping, queues), held: None }
+        });
         let mut hold = self.broker.which_hold(question).await?;
         // A part of the queues in each look, so that no look costs much more than others.
         let some = || (look % LOOKS_PER_ROUND..question.queues().len()).step_by(LOOKS_PER_ROUND);

@@ -6,7 +6,6 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
-use kube::core::ObjectMeta;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::context::{Context, Readable};
@@ -34,10 +33,6 @@ enum Object {
 /// What stands for an object's uid in far less memory. Two that share one are looked at in turn, as if they were one.
 type Mark = u64;
 
-fn uid(meta: &ObjectMeta) -> &str {
-    meta.uid.as_deref().unwrap_or_default()
-}
-
 fn mark(uid: &str) -> Mark {
     let mut hasher = DefaultHasher::new();
     uid.hash(&mut hasher);
@@ -46,10 +41,15 @@ fn mark(uid: &str) -> Mark {
 
 impl Object {
     fn uid(&self) -> &str {
-        match self {
-            Self::Task(task) => uid(&task.metadata),
-            Self::Queue(queue) => uid(&queue.metadata),
-        }
+        let uid = match self {
+            Self::Task(task) => &task.metadata.uid,
+            Self::Queue(queue) => &queue.metadata.uid,
+        };
+        uid.as_deref().unwrap_or_default()
+    }
+
+    fn mark(&self) -> Mark {
+        mark(self.uid())
     }
 
     /// When one that is looked at now is to be looked at again.
@@ -108,7 +108,7 @@ pub(super) async fn refresh(context: &Context) {
         budget.tick().await;
         let objects = oldest(context, &mut next).into_iter();
         let looks = objects.map(|object| {
-            let mark = mark(object.uid());
+            let mark = object.mark();
             async move {
                 let again = object.next(context, Instant::now());
                 (mark, again, timeout(LIMIT, object.read(context)).await)
@@ -136,27 +136,25 @@ pub(super) async fn refresh(context: &Context) {
 /// The objects whose turn it is, those that were never looked at first. `next` says when it is each one's turn again.
 fn oldest(context: &Context, next: &mut HashMap<Mark, Instant>) -> Vec<Object> {
     let (tasks, queues) = (context.tasks(), context.queues());
+    let all = || tasks.iter().cloned().map(Object::Task).chain(queues.iter().cloned().map(Object::Queue));
     for uid in context.scaler.roused() {
         next.remove(&mark(&uid));
     }
     if next.len() > 2 * (tasks.len() + queues.len()) + 16 {
-        let tasks = tasks.iter().map(|task| mark(uid(&task.metadata)));
-        let living: HashSet<_> = tasks.chain(queues.iter().map(|queue| mark(uid(&queue.metadata)))).collect();
+        let living: HashSet<_> = all().map(|object| object.mark()).collect();
         next.retain(|mark, _| living.contains(mark));
     }
     let (mut due, now) = (Vec::new(), Instant::now());
-    let mut look_at = |uid: &str, object: &dyn Fn() -> Object| {
-        let turn = next.get(&mark(uid)).copied();
+    for object in all() {
+        let turn = next.get(&object.mark()).copied();
         if turn.is_some_and(|turn| turn > now) {
-            return;
+            continue;
         }
-        due.push((turn, object()));
+        due.push((turn, object));
         if due.len() > 2 * LOOKS_PER_WRITE {
             keep_oldest(&mut due);
         }
-    };
-    tasks.iter().for_each(|task| look_at(uid(&task.metadata), &|| Object::Task(task.clone())));
-    queues.iter().for_each(|queue| look_at(uid(&queue.metadata), &|| Object::Queue(queue.clone())));
+    }
     keep_oldest(&mut due);
     due.into_iter().map(|(_, object)| object).collect()
 }

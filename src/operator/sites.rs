@@ -41,8 +41,6 @@ struct Known {
     of: HashMap<String, Result<Arc<Site>, Refusal>>,
     /// The last one that each had. It goes on being fired and kept when a Secret is deleted or spoilt.
     last: HashMap<String, Arc<Site>>,
-    /// Those that are anyone's last.
-    used: HashSet<SiteKey>,
     /// How often what each has or had may have changed.
     changes: u64,
 }
@@ -157,12 +155,6 @@ impl AllFound {
         is_of_these && self.places.as_ref().is_some_and(are_as_read)
     }
 
-    /// Notes of which objects this is.
-    fn is_of(&mut self, queues: All<TaskQueue>) {
-        self.queues = Some(queues);
-        self.places = self.places();
-    }
-
     fn places(&self) -> Option<HashMap<Place, Arc<Site>>> {
         let mut places = HashMap::new();
         for found in self.of.values() {
@@ -196,7 +188,7 @@ async fn look(context: &Context, found: &mut AllFound) {
         if find_all(context, &queues, &mut found.of).await {
             put_into_use(context, &queues, &found.of);
         }
-        found.is_of(queues);
+        (found.places, found.queues) = (found.places(), Some(queues));
     }
     end_unused(context);
 }
@@ -247,7 +239,6 @@ fn put_into_use(context: &Context, queues: &[Readable<TaskQueue>], found: &HashM
     }
     let before = {
         let mut known = context.sites.lock();
-        known.used = last.values().map(|site| site.key.clone()).collect();
         known.last = last;
         known.changes += 1;
         std::mem::replace(&mut known.of, of)
@@ -272,7 +263,8 @@ fn put_into_use(context: &Context, queues: &[Readable<TaskQueue>], found: &HashM
 fn end_unused(context: &Context) {
     let over: Vec<_> = {
         let mut known = context.sites.lock();
-        let Known { sites, used, .. } = &mut *known;
+        let Known { sites, last, .. } = &mut *known;
+        let used: HashSet<_> = last.values().map(|site| &site.key).collect();
         sites
             .values_mut()
             .filter(|(site, _)| used.contains(&site.key))

@@ -12,7 +12,7 @@
 redis.call('LLEN', KEYS[2])
 local at = {
   scheduled = KEYS[3], groups = KEYS[4], locks = KEYS[5], expiring = KEYS[6],
-  task = ARGV[1], group = ARGV[2], now_ns = ARGV[3], looks = {}
+  task = ARGV[1], group = ARGV[2], now_ns = ARGV[3]
 }
 local sets, names, fresh, ended, verdicts = cmsgpack.unpack(ARGV[4]), {}, {}, {}, {}
 for n, set in ipairs(sets) do names[n] = set[1] end
@@ -35,6 +35,5 @@ end
 
 for n, set in ipairs(sets) do verdicts[n] = deadlines[n] and finish(unpack(set)) or -1 end
 if #ended > 0 then redis.call('ZREM', KEYS[1], unpack(ended)) end
-if #at.looks > 0 then redis.call('ZADD', KEYS[5], unpack(at.looks)) end
 if #fresh > 0 then redis.call('LPUSH', KEYS[2], unpack(fresh)) end
 return verdicts

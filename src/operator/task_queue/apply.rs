@@ -45,9 +45,8 @@ struct Applied {
     hash: u64,
     /// Of the Deployment, as the API server has it.
     deployment: u64,
-    version: u64,
     /// The last version of the Deployment that is as it was applied.
-    alike: u64,
+    version: u64,
     at: Instant,
 }
 
@@ -61,9 +60,9 @@ impl AppliedFleets {
     }
 
     /// Notes that what was applied is what would be applied now, and that a version of the Deployment is like it.
-    fn holds_on(&self, uid: &str, source: &(Option<String>, SiteKey), alike: u64) {
+    fn still_holds(&self, uid: &str, source: (Option<String>, SiteKey), version: u64) {
         if let Some(applied) = self.applied.lock().unwrap_or_else(PoisonError::into_inner).get_mut(uid) {
-            (applied.source, applied.alike) = (source.clone(), alike);
+            (applied.source, applied.version) = (source, applied.version.max(version));
         }
     }
 
@@ -114,14 +113,12 @@ pub(super) async fn apply(
     if let (Some(there), Some(last)) = (context.deployment(&name), &last)
         && made.as_ref().is_none_or(|made| made.hash() == last.hash)
     {
-        let lasts = if trouble::are_awaited(context, queue) { AGAIN } else { ANEW };
         // What is older was seen before the answer, and will be seen again.
-        let version = version_of(&there);
-        let is_known = version < last.version || version == last.alike;
-        let is_as_applied = is_known || last.deployment == hash_of_own(&there);
+        let is_as_applied = version_of(&there) <= last.version || last.deployment == hash_of_own(&there);
         if is_as_applied {
-            context.fleets.holds_on(&uid, &source, version.max(last.alike));
+            context.fleets.still_holds(&uid, source.clone(), version_of(&there));
         }
+        let lasts = if trouble::are_awaited(context, queue) { AGAIN } else { ANEW };
         match last.at.elapsed() {
             age if is_as_applied && age < lasts => return Ok(None),
             age if !is_as_applied && age < PAUSE => return Ok(Some(PAUSE - age)),
@@ -144,7 +141,6 @@ pub(super) async fn apply(
         hash,
         deployment: hash_of_own(&there),
         version: version_of(&there),
-        alike: version_of(&there),
         at: Instant::now(),
     };
     context.fleets.note(&uid, applied);

@@ -212,26 +212,27 @@ pub(in crate::operator) async fn keep_claims(context: &Context) {
     for round in 0.. {
         let held = context.claims.by_site();
         // A Redis that is away holds up no other for longer.
-        join_all(held.iter().map(|(site, held)| timeout(SIGN, show(context, site, held, round)))).await;
+        join_all(held.iter().map(|(site, held)| timeout(SIGN, show_in_turn(context, site, held, round))))
+            .await;
         sleep(SIGN).await;
     }
 }
 
 /// Shows a part of what is claimed on a Redis; all of it, if any of these was not there any more.
-async fn show(context: &Context, site: &SiteKey, held: &[Arc<Held>], round: usize) {
+async fn show_in_turn(context: &Context, site: &SiteKey, held: &[Arc<Held>], round: usize) {
     let site = context.sites.get(site);
     let Some(Ok(parts)) = site.as_ref().map(|site| site.parts()) else { return };
     let rounds = (held.len() / SHOWN_AT_ONCE).clamp(1, ROUNDS);
     let some: Vec<_> = held.iter().skip(round % rounds).step_by(rounds).cloned().collect();
     // Its site tells when it is away, and when it is back.
-    if let Ok(true) = are_lost(context, &parts.broker, &some).await {
-        let _told_again = are_lost(context, &parts.broker, held).await;
+    if let Ok(true) = show(context, &parts.broker, &some).await {
+        let _told_again = show(context, &parts.broker, held).await;
     }
 }
 
 /// Shows claims, and has what belongs to those put into force again that were not there any more; answers whether any
 /// was not.
-async fn are_lost(context: &Context, broker: &Broker, held: &[Arc<Held>]) -> Result<bool, BrokerError> {
+async fn show(context: &Context, broker: &Broker, held: &[Arc<Held>]) -> Result<bool, BrokerError> {
     let claims: Vec<_> =
         held.iter().flat_map(|held| held.queues.iter().map(|queue| (queue, &held.who))).collect();
     let mut verdicts = broker.claim_queues(&claims).await?.into_iter();

@@ -45,9 +45,9 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// Whether it was this version of the TaskQueue.
-    pub(super) fn is_of(&self, queue: &Readable<TaskQueue>) -> bool {
-        self.queue.is(queue)
+    /// Whether there are no workers.
+    pub(super) fn is_at_zero(&self) -> bool {
+        self.replicas == 0
     }
 
     /// Whether that was not long ago.
@@ -77,10 +77,13 @@ impl Fleet {
         self.watch.queues()
     }
 
-    pub(super) fn serve(&mut self, queues: &[QueueName]) {
-        if self.watch.queues() != queues {
+    /// It serves these queues; answers whether those were others before.
+    pub(super) fn serve(&mut self, queues: &[QueueName]) -> bool {
+        let is_news = self.watch.queues() != queues;
+        if is_news {
             self.watch.serve(queues.to_vec());
         }
+        is_news
     }
 
     /// Whether its workers are the pods of a Deployment that is made for it.

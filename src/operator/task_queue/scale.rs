@@ -85,10 +85,7 @@ impl Scaler {
             self.lock_roused().insert(uid.to_owned());
         }
         let rests_since = rests.then(|| rested_since.unwrap_or_else(Instant::now));
-        match plans.get_mut(uid) {
-            Some(noted) => *noted = Noted { plan, awaited, rests_since },
-            None => drop(plans.insert(uid.to_owned(), Noted { plan, awaited, rests_since })),
-        }
+        plans.insert(uid.to_owned(), Noted { plan, awaited, rests_since });
     }
 
     /// The TaskQueues, by uid, that rested and have something to do since this was asked last.

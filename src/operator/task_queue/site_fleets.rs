@@ -42,16 +42,13 @@ pub(super) struct SiteFleets<'a> {
     share: Share,
     /// What is asked of all their queues, while those are the same.
     question: Option<Question>,
-    /// How often Deployments and claims had changed at the last look.
-    changes: (u64, u64),
+    /// How often Deployments and claims had changed at the last look, if that looked at all that had.
+    changes: Option<(u64, u64)>,
     idle: IdleQueues,
     /// The queues of the fleets at rest that have no workers, and whether that is true still.
     waited_on: HashSet<QueueName>,
     are_waited_on: bool,
 }
-
-/// No number of changes.
-const NEVER: (u64, u64) = (u64::MAX, u64::MAX);
 
 /// A fleet that can be decided about now.
 struct Candidate {
@@ -134,7 +131,7 @@ impl<'a> SiteFleets<'a> {
             fleets: HashMap::new(),
             share: Share::default(),
             question: None,
-            changes: NEVER,
+            changes: None,
             waited_on: HashSet::new(),
             are_waited_on: false,
         };
@@ -144,7 +141,7 @@ impl<'a> SiteFleets<'a> {
             let looked = timeout(LIMIT, fleets.look(&site.key, None)).await;
             if !matches!(looked, Ok(Ok(()))) {
                 // What was seen to have changed may not have been decided about.
-                fleets.changes = NEVER;
+                fleets.changes = None;
             }
             let pause = match looked {
                 Ok(Ok(())) => {
@@ -226,7 +223,7 @@ impl<'a> SiteFleets<'a> {
     /// Those that are to be looked at: all but those that have what they are to have, and whose queues are still empty.
     async fn disturbed(&mut self, share: &Share) -> Result<Vec<Readable<TaskQueue>>, BrokerError> {
         let changes = (self.context.deployment_changes(), self.context.claims.changes());
-        let is_as_seen = std::mem::replace(&mut self.changes, changes) == changes;
+        let is_as_seen = self.changes.replace(changes) == Some(changes);
         let fleets = || share.iter().map(|queue| self.fleets.get(uid_of(queue)));
         let mut question = self.question.take().unwrap_or_else(|| {
             let queues = fleets().flatten().flat_map(Fleet::queues).cloned().collect();
@@ -240,9 +237,9 @@ impl<'a> SiteFleets<'a> {
             let rest = fleet.and_then(|fleet| Some((fleet, fleet.rest.as_ref()?)));
             let goes_on = |(fleet, rest): (&Fleet, &Rest)| {
                 let is_known = is_as_seen && fleet.is_of_our_own();
-                let has =
-                    |replicas| self.workload(queue).is_some_and(|(_, now): (Workload, u32)| now == replicas);
-                rest.is_of(queue) && rest.is_recent() && (is_known || has(rest.replicas))
+                let has_as_many =
+                    || self.workload(queue).is_some_and(|(_, replicas)| replicas == rest.replicas);
+                rest.queue.is(queue) && rest.is_recent() && (is_known || has_as_many())
             };
             if holding > 0 || !rest.is_some_and(goes_on) {
                 disturbed.push(queue.clone());
@@ -254,7 +251,7 @@ impl<'a> SiteFleets<'a> {
 
     /// Notes whether a fleet is at rest.
     fn rests(&mut self, uid: &str, rest: Option<Rest>) {
-        let is_at_zero = |rest: &Option<Rest>| rest.as_ref().is_some_and(|rest| rest.replicas == 0);
+        let is_at_zero = |rest: &Option<Rest>| rest.as_ref().is_some_and(Rest::is_at_zero);
         if let Some(fleet) = self.fleets.get_mut(uid) {
             self.are_waited_on &= is_at_zero(&fleet.rest) == is_at_zero(&rest);
             fleet.rest = rest;
@@ -264,8 +261,8 @@ impl<'a> SiteFleets<'a> {
     /// Waits on the queues of the fleets at rest that have no workers.
     fn wait_on_idle(&mut self) {
         if !std::mem::replace(&mut self.are_waited_on, true) {
-            let is_at_zero = |rest: &Rest| rest.replicas == 0;
-            let at_rest = self.fleets.values().filter(|fleet| fleet.rest.as_ref().is_some_and(is_at_zero));
+            let is_at_zero = |fleet: &&Fleet| fleet.rest.as_ref().is_some_and(Rest::is_at_zero);
+            let at_rest = self.fleets.values().filter(is_at_zero);
             self.waited_on = at_rest.flat_map(Fleet::queues).cloned().collect();
         }
         self.idle.wait_on(&self.waited_on);
@@ -306,10 +303,9 @@ impl<'a> SiteFleets<'a> {
         for candidate in candidates {
             match self.fleets.get_mut(&candidate.uid) {
                 Some(fleet) => {
-                    if fleet.queues() != candidate.queues {
+                    if fleet.serve(&candidate.queues) {
                         (self.question, self.are_waited_on) = (None, false);
                     }
-                    fleet.serve(&candidate.queues);
                     fleet.works_as(&candidate.workload);
                 }
                 None => new.push(candidate),
