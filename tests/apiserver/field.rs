@@ -179,6 +179,11 @@ impl Replica {
         line.split(' ').nth(1)?.parse().ok()
     }
 
+    /// Whether it is ready: it has read all objects, and does not end.
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.probe("/readyz").await.is_some_and(|(code, _)| code == 200)
+    }
+
     pub(crate) async fn leads(&self) -> bool {
         self.metric("cronmill_operator_leading").await == Some(1.0)
     }

@@ -153,14 +153,12 @@ async fn leaders_killed_again_and_again_lose_and_double_nothing() {
     create(&field, "task", schedules, "@every 1s");
     until(LIMIT, "all are in force", async || field.entries("default").len() == schedules).await;
     let holder = || field.get("lease", "cronmill-operator")["spec"]["holderIdentity"].clone();
-    let serves =
-        async |replica: &Replica| replica.probe("/readyz").await.is_some_and(|(code, _)| code == 200);
     let mut killed = Vec::new();
     for number in 0..kills {
         tokio::time::sleep(pause).await;
         // One is killed, and not while the other is only about to fire.
         let newest = &replicas[replicas.len() - 1];
-        until(LIMIT, "whoever came last serves", async || serves(newest).await).await;
+        until(LIMIT, "whoever came last serves", async || newest.is_ready().await).await;
         let leader = holder();
         // With fifteen seconds of Lease, the leader may be one that was killed before: then any one goes.
         let name = leader.as_str().and_then(|name| name.strip_prefix('r')).and_then(|name| name.parse().ok());
@@ -173,7 +171,7 @@ async fn leaders_killed_again_and_again_lose_and_double_nothing() {
         replicas.push(field.operator(&format!("r{}", number + 2), &[]).await);
     }
     let last = replicas.last().expect("one more than was killed");
-    until(LIMIT, "the last one serves", async || serves(last).await).await;
+    until(LIMIT, "the last one serves", async || last.is_ready().await).await;
     until(LIMIT, "somebody leads", async || {
         let leader: Value = holder();
         (0..replicas.len()).any(|name| !killed.contains(&name) && leader == format!("r{name}"))

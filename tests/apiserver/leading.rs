@@ -146,8 +146,7 @@ async fn a_copy_of_a_cluster_does_not_fire_the_schedules_of_the_one_it_was_copie
     let second = field.operator("b", &["--cluster-id", "copy"]).await;
     let sees = async || second.process.stderr().iter().any(|line| line.contains("uses Redis at"));
     until(LIMIT, "it has found the queue's Redis", sees).await;
-    let is_ready = async || second.probe("/readyz").await.is_some_and(|(code, _)| code == 200);
-    until(LIMIT, "it has read all objects", is_ready).await;
+    until(LIMIT, "it has read all objects", async || second.is_ready().await).await;
     let seen = Instant::now();
     until(LIMIT, "it has had time", async || {
         assert_eq!(fired(), before);

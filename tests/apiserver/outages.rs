@@ -25,10 +25,7 @@ async fn a_killed_leader_is_replaced_and_not_one_tick_is_lost_or_doubled() {
     field.apply(&task("often", "@every 1s", ""));
     field.ready("crontask", "often").await;
     until(LIMIT, "it fires", async || ticks(&field).len() >= 2).await;
-    until(LIMIT, "the second one watches", async || {
-        second.probe("/readyz").await.is_some_and(|(code, _)| code == 200)
-    })
-    .await;
+    until(LIMIT, "the second one watches", async || second.is_ready().await).await;
     assert!(!second.leads().await);
     first.process.kill9();
     let killed = Instant::now();
@@ -54,10 +51,7 @@ async fn a_leader_that_is_told_to_stop_gives_the_lease_back() {
     let mut first = field.operator("a", &[]).await;
     until(LIMIT, "the first one leads", async || first.leads().await).await;
     let second = field.operator("b", &[]).await;
-    until(LIMIT, "the second one watches", async || {
-        second.probe("/readyz").await.is_some_and(|(code, _)| code == 200)
-    })
-    .await;
+    until(LIMIT, "the second one watches", async || second.is_ready().await).await;
     first.process.terminate();
     assert!(first.process.exit_blocking(LIMIT).success());
     let ended = Instant::now();
@@ -149,10 +143,7 @@ async fn without_definitions_it_waits_and_says_so_and_a_restarted_api_server_end
     .await;
     assert_eq!(operator.probe("/livez").await.map(|(code, _)| code), Some(200));
     api.install_definitions();
-    until(LIMIT, "it is ready", async || {
-        operator.probe("/readyz").await.is_some_and(|(code, _)| code == 200)
-    })
-    .await;
+    until(LIMIT, "it is ready", async || operator.is_ready().await).await;
     field.apply(&queue(""));
     field.apply(&task("often", "@every 1s", ""));
     field.ready("crontask", "often").await;

@@ -17,8 +17,10 @@ async fn at_rest(field: &Field, workers: &str) -> Replica {
         field.get("taskqueue", "main")["status"]["workers"]["shown"] == "0/0"
     })
     .await;
-    // Several looks of each sort.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    let looks = || field.redis.calls("exists");
+    let before = looks();
+    // Of whoever keeps its queue and of whoever sizes its fleet: with several of each, status has had its turns too.
+    until(LIMIT, "it is looked at again and again", async || looks() >= before + 12).await;
     operator
 }
 

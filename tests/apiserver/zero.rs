@@ -227,10 +227,7 @@ async fn a_new_leader_begins_no_window_anew_and_shrinks_no_fleet_early() {
     until(LIMIT, "it is as large as allowed", async || field.replicas("main") == Some(3)).await;
     field.cli(&["DEL", "asynq:{default}:pending"]);
     let over = Instant::now();
-    until(LIMIT, "the second one watches", async || {
-        second.probe("/readyz").await.is_some_and(|(code, _)| code == 200)
-    })
-    .await;
+    until(LIMIT, "the second one watches", async || second.is_ready().await).await;
     until(LIMIT, "half of the window is over", async || over.elapsed() > Duration::from_secs(20)).await;
     first.process.terminate();
     assert!(first.process.exit_blocking(LIMIT).success());

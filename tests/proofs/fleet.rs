@@ -8,8 +8,10 @@ use bytes::Bytes;
 use cronmill::broker::{Broker, NewTask};
 use cronmill::task::Message;
 
-use crate::support::{Process, RedisServer, until};
+use crate::support::{Process, RedisServer, until_seldom};
 
+/// Wait between two looks at what takes long.
+pub(crate) const SELDOM: Duration = Duration::from_millis(100);
 /// Tasks stored at once.
 const BATCH: usize = 2000;
 
@@ -55,9 +57,5 @@ pub(crate) fn length(redis: &RedisServer, queue: &str, container: &str) -> usize
 
 /// Waits until the condition holds, for what takes minutes: looks cost processor time that the workers want.
 pub(crate) async fn now_and_then(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
-    until(limit, what, async || {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        condition()
-    })
-    .await;
+    until_seldom(SELDOM, limit, what, async || condition()).await;
 }
