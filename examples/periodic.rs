@@ -20,8 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let owner = Owner::new("localhost", std::process::id(), &uuid::Uuid::new_v4().to_string());
     let entry = Entry::periodic("my-program", "@every 2s", "hello", queue.as_str());
     // Any number of processes may do so: each tick is enqueued once. Schedules of others on the same Redis are theirs.
-    let (scheduler, ours) = (Scheduler::new(broker.clone(), owner), entry.cluster.clone());
-    let scheduler = scheduler.firing_only(move |entry| entry.cluster == ours);
+    let scheduler = Scheduler::new(broker.clone(), owner).for_cluster(entry.cluster.as_str());
     scheduler.apply(&entry).await?;
     let mut mux = Mux::new();
     mux.handle("hello", hello)?;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::claim::Owner;
 use super::keep::millis;
-use super::keys::{QueueKeys, REPLICAS, SCHEDULED_QUEUES};
+use super::keys::{QueueKeys, SCHEDULED_QUEUES};
 use super::reply::{Reply, from_ms, from_s};
 use super::script::Call;
 use super::{Broker, BrokerError, Page, script};
@@ -204,7 +204,8 @@ impl Broker {
         Ok(set_aside == 1)
     }
 
-    /// The entries of a queue that are due within `ahead`, at most `max` and 500.
+    /// The entries of a queue that are due within `ahead`, earliest first: at most `page.limit` and 500, without the first
+    /// `page.offset`.
     ///
     /// # Errors
     /// [`BrokerError::Command`].
@@ -212,12 +213,13 @@ impl Broker {
         &self,
         queue: &QueueName,
         ahead: Duration,
-        max: usize,
+        page: Page,
     ) -> Result<DueEntries, BrokerError> {
         const DOING: &str = "read due schedules";
         let keys = QueueKeys::new(queue);
         let mut call = script::DUE.key(keys.due());
-        call.arg(keys.entry_prefix()).arg(ahead.as_millis() as u64).arg(max.clamp(1, ENTRIES_MAX));
+        call.arg(keys.entry_prefix()).arg(ahead.as_millis() as u64);
+        call.arg(page.offset).arg(page.limit.clamp(1, ENTRIES_MAX));
         let mut reply = Reply::new(DOING, self.run(DOING, queue.as_str(), &call).await?)?;
         let now = from_ms(reply.int()?);
         let later = finite(&reply.text()?);
@@ -313,38 +315,6 @@ impl Broker {
         let mut names: Vec<_> = names.filter_map(|name| QueueName::new(name).ok()).collect();
         names.sort();
         Ok(names)
-    }
-
-    /// Reports a firing process alive for as long as `life`; answers its place among the living, from 0, and
-    /// how many they are.
-    ///
-    /// # Errors
-    /// [`BrokerError::Command`]; safe to repeat.
-    pub async fn join_replicas(
-        &self,
-        replica: &Owner,
-        life: Duration,
-    ) -> Result<(usize, usize), BrokerError> {
-        let now = self.now().as_millisecond();
-        let lapses = now.saturating_add_unsigned(millis(life));
-        let mut pipe = redis::pipe();
-        pipe.zadd(REPLICAS, replica.as_str(), lapses).ignore();
-        pipe.cmd("ZREMRANGEBYSCORE").arg(REPLICAS).arg("-inf").arg(now).ignore();
-        pipe.cmd("ZRANGE").arg(REPLICAS).arg(0).arg(ENTRIES_MAX);
-        let (mut alive,): (Vec<Vec<u8>>,) = self.pipe("join the replicas", "*", &pipe).await?;
-        alive.sort();
-        let place = alive.iter().position(|name| name == replica.as_str().as_bytes()).unwrap_or(0);
-        Ok((place, alive.len()))
-    }
-
-    /// Takes a firing process off the list of the living.
-    ///
-    /// # Errors
-    /// [`BrokerError::Command`]; it lapses by itself.
-    pub async fn leave_replicas(&self, replica: &Owner) -> Result<(), BrokerError> {
-        let mut pipe = redis::pipe();
-        pipe.zrem(REPLICAS, replica.as_str()).ignore();
-        self.pipe("leave the replicas", "*", &pipe).await
     }
 
     async fn note_schedules(&self, queue: &QueueName) -> Result<(), BrokerError> {

@@ -132,13 +132,14 @@ impl Dev {
         tell(Event::Redis { address: endpoint.to_string(), is_private: private.is_some() });
         let owner = Owner::new(&options.host, std::process::id(), &uuid::Uuid::new_v4().to_string());
         announce_outcomes(&options.metrics);
-        let scheduler = Scheduler::new(broker.clone(), owner.clone()).on_tick({
-            let (tell, metrics) = (Arc::clone(&tell), options.metrics.clone());
-            move |tick: &Tick| {
-                record_tick(&metrics, tick);
-                tell(Event::Tick(tick.clone()));
-            }
-        });
+        let scheduler =
+            Scheduler::new(broker.clone(), owner.clone()).for_cluster(&*options.cluster).on_tick({
+                let (tell, metrics) = (Arc::clone(&tell), options.metrics.clone());
+                move |tick: &Tick| {
+                    record_tick(&metrics, tick);
+                    tell(Event::Tick(tick.clone()));
+                }
+            });
         let refused = Arc::new(AtomicUsize::new(0));
         let put = Put::new(scheduler.clone(), options.cluster, Arc::clone(&tell), Arc::clone(&refused));
         let around = Surroundings {
@@ -182,7 +183,7 @@ impl Dev {
         let others = if self.private.is_some() { 0 } else { put.count_others().await? };
         if others > 0 {
             (self.tell)(Event::Note(format!(
-                "{others} more schedules stand in this Redis, put there from elsewhere; they fire here too"
+                "{others} more schedules stand in this Redis, put there from elsewhere; whoever put them there fires them"
             )));
         }
         Ok(put)

@@ -192,7 +192,8 @@ impl Site {
         Scheduler::new(broker, around.owner.clone())
             .on_tick(move |tick: &Tick| record_tick(&metrics, tick))
             // Whether another cluster's objects still exist is not known here.
-            .firing_only(move |entry| *entry.cluster == *cluster && roster.is_living(&entry.uid))
+            .for_cluster(cluster)
+            .firing_only(move |entry| roster.is_living(&entry.uid))
     }
 
     async fn connect(&self, around: &Around) -> Broker {

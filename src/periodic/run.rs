@@ -60,9 +60,10 @@ impl Periodic {
                     tell(tick);
                 }
             })
+            .for_cluster(cluster.as_str())
             .firing_only({
-                let (living, cluster) = (living.clone(), cluster.clone());
-                move |entry| entry.cluster == cluster && living.contains(&entry.uid)
+                let living = living.clone();
+                move |entry| living.contains(&entry.uid)
             });
         let watch = Watch::new(path.clone(), &found);
         let file = found.file;

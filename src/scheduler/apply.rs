@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::error::SchedulerError;
+use super::fire::ENTRIES_PER_LOOK;
 use super::{Scheduler, book::Parsed};
 use crate::broker::{BrokerError, NextTick, Page, PutVerdict, Retired, StoredEntry};
 use crate::schedule::{Entry, Revision};
@@ -158,9 +159,15 @@ impl Scheduler {
 
     /// Fires one entry that is due, as the firing loop would.
     async fn fire_first(&self, queue: &QueueName, uid: &str) -> Result<(), BrokerError> {
-        let soon = self.broker.due_entries(queue, Duration::ZERO, usize::MAX).await?;
-        let due: Vec<_> = soon.entries.into_iter().filter(|entry| entry.uid == uid).collect();
-        self.fire(queue, &due, soon.now).await?;
-        Ok(())
+        let mut page = Page { offset: 0, limit: ENTRIES_PER_LOOK };
+        loop {
+            let soon = self.broker.due_entries(queue, Duration::ZERO, page).await?;
+            page.offset += soon.entries.len();
+            let due: Vec<_> = soon.entries.into_iter().filter(|entry| entry.uid == uid).collect();
+            self.fire(queue, &due, soon.now).await?;
+            if !due.is_empty() || soon.later.is_none_or(|later| later > soon.now) {
+                return Ok(());
+            }
+        }
     }
 }

@@ -14,14 +14,16 @@ use tokio_util::task::AbortOnDropHandle;
 use super::book::Parsed;
 use super::mirror::Mirror;
 use super::{Scheduler, Tick};
-use crate::broker::{BrokerError, DueEntries, DueEntry, FireRequest, FireVerdict, Outage, tick_task};
+use crate::broker::{
+    BrokerError, DueEntries, DueEntry, FireRequest, FireVerdict, Outage, Page, Replica, tick_task,
+};
 use crate::schedule::{EntryError, TickOutcome, decide};
 use crate::task::QueueName;
 
 /// Longest a process goes without looking, so that an edit is in force everywhere within a second.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Entries looked at in one go.
-const ENTRIES_PER_LOOK: usize = 200;
+pub(super) const ENTRIES_PER_LOOK: usize = 200;
 /// Queues looked at at once.
 const QUEUES_AT_ONCE: usize = 16;
 /// How long a process counts as alive after its last sign.
@@ -57,12 +59,13 @@ impl Scheduler {
     ///
     /// Beside it, one of the processes that fire on a Redis shows its schedules to asynq's tools.
     pub async fn run(&self, stop: CancellationToken) {
-        let mirror = Mirror::new(self.broker.clone(), self.replica.clone());
+        let mirror = Mirror::new(self.broker.clone(), self.owner.clone());
         let mirroring = AbortOnDropHandle::new(tokio::spawn(mirror.run(stop.clone())));
+        let replica = Replica::new(&self.owner, self.cluster.clone());
         let firing = async {
             let mut outage = Outage::new("fire schedules");
             loop {
-                let pause = match self.round().await {
+                let pause = match self.round(&replica).await {
                     Ok(pause) => {
                         outage.ended();
                         pause
@@ -73,7 +76,7 @@ impl Scheduler {
             }
         };
         stop.run_until_cancelled(firing).await;
-        let (left, mirrored) = tokio::join!(self.broker.leave_replicas(&self.replica), mirroring);
+        let (left, mirrored) = tokio::join!(self.broker.leave_replicas(&replica), mirroring);
         if let Err(error) = left {
             tracing::debug!(error = &error as &dyn std::error::Error, "could not sign off");
         }
@@ -86,9 +89,9 @@ impl Scheduler {
     }
 
     /// Looks at all queues for up to a second; answers how long to sleep.
-    async fn round(&self) -> Result<Duration, BrokerError> {
+    async fn round(&self, replica: &Replica) -> Result<Duration, BrokerError> {
         self.broker.sync_clock().await?;
-        let (place, of) = self.broker.join_replicas(&self.replica, REPLICA_LIFE).await?;
+        let (place, of) = self.broker.join_replicas(replica, REPLICA_LIFE).await?;
         let standing = Standing { place, of };
         let queues = self.broker.scheduled_queues().await?;
         let until = tokio::time::Instant::now() + LOOK_AGAIN;
@@ -110,14 +113,21 @@ impl Scheduler {
     /// Fires what is due in one queue; answers how long until more is.
     async fn look(&self, queue: &QueueName, standing: Standing) -> Result<Duration, BrokerError> {
         let patience = SignedDuration::try_from(standing.patience(queue)).unwrap_or(SignedDuration::ZERO);
-        let soon = self.broker.due_entries(queue, LOOK_AGAIN, ENTRIES_PER_LOOK).await?;
-        let ripe = |entry: &&DueEntry| entry.due + patience <= soon.now && !self.book.is_denied(&entry.uid);
-        let due: Vec<_> = soon.entries.iter().filter(ripe).cloned().collect();
-        let progress = if due.is_empty() { false } else { self.fire(queue, &due, soon.now).await? };
-        if progress {
-            return Ok(Duration::ZERO);
+        let mut page = Page { offset: 0, limit: ENTRIES_PER_LOOK };
+        loop {
+            let soon = self.broker.due_entries(queue, LOOK_AGAIN, page).await?;
+            let ripe =
+                |entry: &&DueEntry| entry.due + patience <= soon.now && !self.book.is_denied(&entry.uid);
+            let due: Vec<_> = soon.entries.iter().filter(ripe).cloned().collect();
+            if !due.is_empty() && self.fire(queue, &due, soon.now).await? {
+                return Ok(Duration::ZERO);
+            }
+            // What others own, and do not fire, is passed over.
+            page.offset += soon.entries.len();
+            if soon.later.is_none_or(|later| later + patience > soon.now) {
+                return Ok(until_next(&soon, patience));
+            }
         }
-        Ok(until_next(&soon, patience))
     }
 
     /// Accounts for the due ticks of entries; answers whether anything changed.
@@ -130,7 +140,7 @@ impl Scheduler {
         let parsed = self.parse(queue, due).await?;
         let mut firing = Vec::new();
         for entry in due {
-            let Some(parsed) = parsed.get(&entry.uid).filter(|parsed| (self.is_living)(&parsed.entry)) else {
+            let Some(parsed) = parsed.get(&entry.uid).filter(|parsed| self.fires(&parsed.entry)) else {
                 continue;
             };
             if let Some(request) = self.request(queue, entry, parsed, now) {

@@ -33,7 +33,8 @@ use book::Book;
 #[derive(Clone)]
 pub struct Scheduler {
     broker: Broker,
-    replica: Owner,
+    owner: Owner,
+    cluster: Option<Arc<str>>,
     book: Arc<Book>,
     on_tick: Arc<dyn Fn(&Tick) + Send + Sync>,
     is_living: Arc<dyn Fn(&Entry) -> bool + Send + Sync>,
@@ -59,12 +60,19 @@ pub struct Tick {
 }
 
 impl Scheduler {
-    /// A scheduler on a Redis; `replica` names this run of this process.
+    /// A scheduler on a Redis; `owner` names this run of this process.
     #[must_use]
-    pub fn new(broker: Broker, replica: Owner) -> Self {
+    pub fn new(broker: Broker, owner: Owner) -> Self {
         let (book, on_tick, is_living) =
             (Arc::default(), Arc::new(|_: &Tick| {}), Arc::new(|_: &Entry| true));
-        Self { broker, replica, book, on_tick, is_living }
+        Self { broker, owner, cluster: None, book, on_tick, is_living }
+    }
+
+    /// Fires only entries that `cluster` owns, in turn with the processes that fire those too. Default: all entries.
+    #[must_use]
+    pub fn for_cluster(mut self, cluster: impl Into<Arc<str>>) -> Self {
+        self.cluster = Some(cluster.into());
+        self
     }
 
     /// Calls `observe` for each tick this process accounts for. It must not block.
@@ -81,6 +89,11 @@ impl Scheduler {
     pub fn firing_only(mut self, is_living: impl Fn(&Entry) -> bool + Send + Sync + 'static) -> Self {
         self.is_living = Arc::new(is_living);
         self
+    }
+
+    /// Whether this process may fire an entry.
+    fn fires(&self, entry: &Entry) -> bool {
+        self.cluster.as_deref().is_none_or(|cluster| entry.cluster == cluster) && (self.is_living)(entry)
     }
 
     /// The Redis it works on.

@@ -162,6 +162,29 @@ async fn two_folders_on_one_redis_do_not_sweep_each_other() {
 }
 
 #[tokio::test]
+async fn two_folders_on_one_redis_fire_each_its_own_and_do_not_wait_for_each_other() {
+    let redis = RedisServer::start();
+    let folder = |name: &str| {
+        let text = named_queue(name, "q", "")
+            + "---\n"
+            + &task(name, "* * * * * *", "").replace("name: main", &format!("name: {name}"));
+        Folder::with(&[("all.yaml", text)])
+    };
+    let folders = [folder("one"), folder("two")];
+    let devs = folders.each_ref().map(|folder| Dev::on(&redis, folder, &[]));
+    for (dev, ours, theirs) in
+        [(&devs[0], "default/one", "default/two"), (&devs[1], "default/two", "default/one")]
+    {
+        dev.until("it fires its own", async || dev.enqueued(ours) >= 5).await;
+        assert_eq!(dev.enqueued(theirs), 0);
+        // Of two that fire the same, one leaves each tick to the other for 100 ms.
+        let lateness = |event: serde_json::Value| event["latenessMs"].as_u64();
+        let late: Vec<_> = dev.events().into_iter().filter_map(lateness).collect();
+        assert!(late[2..].iter().any(|late| *late < 100), "{late:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_queue_paused_in_its_manifest_is_paused_until_it_no_longer_says_so() {
     let redis = RedisServer::start();
     let paused =

@@ -78,5 +78,5 @@ async fn of_two_local_modes_one_lists_all_schedules_and_the_other_takes_over_whe
     devs[alive].until(&what, async || specs(&broker).await.iter().any(is_edited)).await;
     println!("taken over after {} ms", killed.elapsed().as_millis());
     assert!(killed.elapsed() < Duration::from_secs(8), "{:?}", killed.elapsed());
-    assert_eq!(specs(&broker).await.len(), 2, "schedules of a killed process still fire");
+    assert_eq!(specs(&broker).await.len(), 2, "schedules of a killed process are still in force");
 }

@@ -152,7 +152,10 @@ impl Session {
 
     /// What is in force on the session's Redis, and who is connected: for whoever has to find out why nothing fires.
     fn schedules(&self) -> String {
-        let ask = |words: &[&str]| format!("{words:?}\n{}\n", self.redis.cli(words));
+        // Not all of it is text.
+        let ask = |words: &[&str]| {
+            format!("{words:?}\n{}\n", String::from_utf8_lossy(&self.redis.cli_bytes(words)))
+        };
         let mut told = ask(&["TIME"]) + &ask(&["ZRANGE", "cronmill:replicas", "0", "-1", "WITHSCORES"]);
         for queue in self.redis.cli(["SMEMBERS", "cronmill:schedules"]).lines() {
             told += &ask(&["ZRANGE", &format!("cronmill:{{{queue}}}:due"), "0", "-1", "WITHSCORES"]);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use cronmill::broker::{Broker, Owner, QueueRemoval, unique_key};
+use cronmill::broker::{Broker, Owner, QueueRemoval, Replica, unique_key};
 use cronmill::task::{Message, QueueName, ServerInfo};
 use jiff::{SignedDuration, Timestamp};
 
@@ -32,7 +32,8 @@ async fn what_belongs_to_no_queue_is_found_on_whatever_node_it_is() {
     for node in &redis.nodes {
         assert_eq!(node.keys("asynq:*"), Vec::<String>::new());
     }
-    let (place, of) = broker.join_replicas(&Owner::new("h", 1, "a"), HANG).await.expect("joined");
+    let replica = Replica::new(&Owner::new("h", 1, "a"), None);
+    let (place, of) = broker.join_replicas(&replica, HANG).await.expect("joined");
     assert_eq!((place, of), (0, 1));
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cronmill::broker::{
     ArchiveLimits, Broker, BulkVerb, CancelThen, ClaimRequest, Claimant, DemandReader, ExpirySearch,
-    GroupLimits, NewTask, Owner, Page, PauseNote, Selection, unique_key,
+    GroupLimits, NewTask, Owner, Page, PauseNote, Replica, Selection, unique_key,
 };
 use cronmill::producer::Task as NewTaskOf;
 use cronmill::schedule::Entry;
@@ -213,7 +213,7 @@ async fn ask_everything(stage: &Stage, what: &str) {
         pause_state(q);
         entries(q, page);
         entry_count(q);
-        due_entries(q, hour, 100);
+        due_entries(q, hour, page);
         read_entries(q, &["e".to_owned()]);
         ticks(q, "e", 10);
         facts();
@@ -241,8 +241,8 @@ async fn ask_everything(stage: &Stage, what: &str) {
         resume(q, None);
         put_entry(&entry("e2", q), None, None);
         retire_entry(q, "e2", None, false);
-        join_replicas(&owner, Duration::from_secs(1));
-        leave_replicas(&owner);
+        join_replicas(&Replica::new(&owner, None), Duration::from_secs(1));
+        leave_replicas(&Replica::new(&owner, None));
     }
     for id in ["p", "s", "u", "m", "1", "2"] {
         ask! {

@@ -110,6 +110,23 @@ async fn a_tick_is_enqueued_once_and_recorded() {
 }
 
 #[tokio::test]
+async fn entries_of_another_cluster_are_left_to_it_and_hold_up_none_of_ours() {
+    let bench = Bench::new().await;
+    for n in 0..450 {
+        let theirs =
+            changed(entry(&format!("theirs-{n}"), "0 0 1 1 *"), |entry| entry.cluster = "other".into());
+        bench.scheduler.apply(&theirs).await.expect("apply");
+        bench.due_since(&theirs.uid, Duration::from_secs(3600));
+    }
+    bench.scheduler.apply(&entry("ours", "* * * * * *")).await.expect("apply");
+    let bench = Bench { scheduler: bench.scheduler.clone().for_cluster("test"), ..bench };
+    bench.fire_until("ours fires", |ticks| ticks.len() >= 3).await;
+    assert!(bench.ticks.lock().expect("lock").iter().all(|tick| tick.schedule == "shop/ours"));
+    let an_hour_ago = (bench.broker.now().as_millisecond() - 3_600_000).to_string();
+    assert_eq!(bench.cli(&["ZCOUNT", "cronmill:{q}:due", "-inf", &an_hour_ago]), "450");
+}
+
+#[tokio::test]
 async fn of_several_missed_ticks_the_latest_runs_and_each_is_accounted_for() {
     let bench = Bench::new().await;
     bench.scheduler.apply(&entry("a", "@every 10s")).await.expect("apply");
