@@ -1,5 +1,6 @@
 //! Storing new tasks.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -99,11 +100,14 @@ impl Broker {
     ///
     /// # Errors
     /// Each task has its own, as in [`enqueue`](Self::enqueue); tasks sent together share one.
-    pub async fn enqueue_batch(&self, tasks: &[NewTask]) -> Vec<Result<Enqueued, Arc<BrokerError>>> {
+    pub async fn enqueue_batch<T: Borrow<NewTask>>(
+        &self,
+        tasks: &[T],
+    ) -> Vec<Result<Enqueued, Arc<BrokerError>>> {
         let mut verdicts: Vec<Option<Result<Enqueued, Arc<BrokerError>>>> = vec![None; tasks.len()];
         let mut by_queue: HashMap<&str, Vec<usize>> = HashMap::new();
         for (place, task) in tasks.iter().enumerate() {
-            by_queue.entry(task.message.queue.as_str()).or_default().push(place);
+            by_queue.entry(task.borrow().message.queue.as_str()).or_default().push(place);
         }
         let sends = by_queue.into_iter().flat_map(|(queue, places)| {
             chunks(tasks, places).into_iter().map(move |chunk| self.send_chunk(queue, tasks, chunk))
@@ -116,13 +120,16 @@ impl Broker {
         verdicts.into_iter().map(|verdict| verdict.expect("every task is in one chunk")).collect()
     }
 
-    async fn send_chunk(
+    async fn send_chunk<T: Borrow<NewTask>>(
         &self,
         queue: &str,
-        tasks: &[NewTask],
+        tasks: &[T],
         places: Vec<usize>,
     ) -> (Vec<usize>, Result<Vec<Enqueued>, Arc<BrokerError>>) {
-        let part = |&place: &usize| (&tasks[place].message, tasks[place].due, tasks[place].lock_for);
+        let part = |&place: &usize| {
+            let NewTask { message, due, lock_for } = tasks[place].borrow();
+            (message, *due, *lock_for)
+        };
         let chunk: Vec<_> = places.iter().map(part).collect();
         let result = match QueueName::new(queue) {
             Ok(name) => self.enqueue_chunk(&name, &chunk).await,
@@ -144,9 +151,8 @@ impl Broker {
         call.key(keys.expiring());
         call.arg(keys.task_prefix()).arg(keys.group_prefix()).arg(now.as_nanosecond().to_string());
         let mut packed = Packing::default();
-        packed.array(tasks.len());
+        packed.array(tasks.len() * NEW_STRINGS);
         for (message, due, lock_for) in tasks {
-            packed.array(NEW_STRINGS);
             pack_new(&mut packed, keys, now, message, *due, *lock_for)?;
         }
         call.arg(packed.into_bytes());
@@ -245,11 +251,11 @@ impl Registered {
 }
 
 /// Cuts places into chunks that one script call may carry.
-fn chunks(tasks: &[NewTask], places: Vec<usize>) -> Vec<Vec<usize>> {
+fn chunks<T: Borrow<NewTask>>(tasks: &[T], places: Vec<usize>) -> Vec<Vec<usize>> {
     let mut chunks: Vec<Vec<usize>> = Vec::new();
     let mut bytes = 0;
     for place in places {
-        let size = tasks[place].message.payload.len() + 256;
+        let size = tasks[place].borrow().message.payload.len() + 256;
         match chunks.last_mut() {
             Some(chunk) if chunk.len() < TASKS_PER_CALL && bytes + size <= BYTES_PER_CALL => {
                 chunk.push(place);

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::claim::Owner;
-use super::keep::millis;
 use super::keys::{QueueKeys, SCHEDULED_QUEUES};
 use super::reply::{Reply, from_ms, from_s};
 use super::script::Call;

@@ -18,7 +18,7 @@ const TASKS_MAX: usize = 100;
 /// What became of a task.
 type Verdict = Result<Enqueued, Arc<BrokerError>>;
 /// A task whose caller waits.
-type Asked = (NewTask, oneshot::Sender<(NewTask, Verdict)>);
+type Asked = (Arc<NewTask>, oneshot::Sender<Verdict>);
 
 /// Gathers tasks of callers at the same time.
 #[derive(Clone)]
@@ -56,9 +56,9 @@ impl Gatherer {
                 Err(new)
             } else {
                 let (sender, answer) = oneshot::channel();
-                let copy = new.clone();
-                waiting.tasks.push((new, sender));
-                Ok((answer, copy))
+                let new = Arc::new(new);
+                waiting.tasks.push((Arc::clone(&new), sender));
+                Ok((answer, new))
             }
         };
         match answer {
@@ -67,7 +67,10 @@ impl Gatherer {
                 let verdict = self.broker.enqueue_unique(&new.message, new.due, new.lock_for).await;
                 (new, verdict.map_err(Arc::new))
             }
-            Ok((answer, copy)) => answer.await.unwrap_or_else(|_ended| (copy, Err(Arc::new(abandoned())))),
+            Ok((answer, new)) => {
+                let verdict = answer.await.unwrap_or_else(|_ended| Err(Arc::new(abandoned())));
+                (Arc::unwrap_or_clone(new), verdict)
+            }
         }
     }
 
@@ -96,9 +99,10 @@ impl Gatherer {
         while !waiting.is_empty() {
             let (tasks, senders): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
             let verdicts = call.gatherer.broker.enqueue_batch(&tasks).await;
-            for ((new, sender), verdict) in tasks.into_iter().zip(senders).zip(verdicts) {
+            drop(tasks);
+            for (sender, verdict) in senders.into_iter().zip(verdicts) {
                 // Who asked may have lost interest.
-                let _unheard = sender.send((new, verdict));
+                let _unheard = sender.send(verdict);
             }
             waiting = call.gatherer.next(&call.queue);
         }

@@ -1,12 +1,14 @@
 -- read_due: the entries that are due by a moment, earliest first. Nothing is changed.
 -- KEYS[1] zset due
--- ARGV[1] string entry-key prefix   ARGV[2] int ms from now to look ahead   ARGV[3] int entries to pass over   ARGV[4] int entries at most
+-- ARGV[1] string entry-key prefix   ARGV[2] int ms from now to look ahead   ARGV[3] int entries to pass over
+-- ARGV[4] int entries at most
 -- Returns: array: now (Unix ms), due time of the first entry not returned or '',
 --   then per entry: uid, due (Unix ms), revision or '', next tick (Unix s), waiting tick or ''
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local first, most = tonumber(ARGV[3]), tonumber(ARGV[4])
-local found = redis.call('ZRANGE', KEYS[1], '-inf', now + tonumber(ARGV[2]), 'BYSCORE', 'LIMIT', first, most, 'WITHSCORES')
+local ahead = now + tonumber(ARGV[2])
+local found = redis.call('ZRANGE', KEYS[1], '-inf', ahead, 'BYSCORE', 'LIMIT', first, most, 'WITHSCORES')
 local later = redis.call('ZRANGE', KEYS[1], first + #found / 2, first + #found / 2, 'WITHSCORES')
 local reply = {string.format('%d', now), later[2] or ''}
 for i = 1, #found, 2 do
