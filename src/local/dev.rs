@@ -132,14 +132,14 @@ impl Dev {
         tell(Event::Redis { address: endpoint.to_string(), is_private: private.is_some() });
         let owner = Owner::new(&options.host, std::process::id(), &uuid::Uuid::new_v4().to_string());
         announce_outcomes(&options.metrics);
-        let scheduler =
-            Scheduler::new(broker.clone(), owner.clone()).for_cluster(&*options.cluster).on_tick({
-                let (tell, metrics) = (Arc::clone(&tell), options.metrics.clone());
-                move |tick: &Tick| {
-                    record_tick(&metrics, tick);
-                    tell(Event::Tick(tick.clone()));
-                }
-            });
+        let scheduler = Scheduler::new(broker.clone(), owner.clone()).for_cluster(&*options.cluster);
+        let scheduler = scheduler.on_tick({
+            let (tell, metrics) = (Arc::clone(&tell), options.metrics.clone());
+            move |tick: &Tick| {
+                record_tick(&metrics, tick);
+                tell(Event::Tick(tick.clone()));
+            }
+        });
         let refused = Arc::new(AtomicUsize::new(0));
         let put = Put::new(scheduler.clone(), options.cluster, Arc::clone(&tell), Arc::clone(&refused));
         let around = Surroundings {

@@ -24,6 +24,12 @@ impl Folder {
         folder
     }
 
+    /// One file, `all.yaml`: a TaskQueue with the queue `q`, and a CronTask for it, both of that name.
+    pub(crate) fn of(name: &str, schedule: &str) -> Self {
+        let task = task(name, schedule, "").replace("name: main", &format!("name: {name}"));
+        Self::with(&[("all.yaml", named_queue(name, "q", "") + "---\n" + &task)])
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }

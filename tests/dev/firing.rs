@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use cronmill::schedule::local_uid;
 
-use crate::field::{Dev, Folder, completed, count, entries, named_queue, queue, task};
+use crate::field::{Dev, Folder, completed, count, entries, queue, task};
 use crate::support::RedisServer;
 
 #[tokio::test]
@@ -137,13 +137,7 @@ async fn a_schedule_deleted_while_nothing_ran_never_fires() {
 #[tokio::test]
 async fn two_folders_on_one_redis_do_not_sweep_each_other() {
     let redis = RedisServer::start();
-    let folder = |name: &str| {
-        let text = named_queue(name, "q", "")
-            + "---\n"
-            + &task(name, "0 0 1 1 *", "").replace("name: main", &format!("name: {name}"));
-        Folder::with(&[("all.yaml", text)])
-    };
-    let (one, two) = (folder("one"), folder("two"));
+    let (one, two) = (Folder::of("one", "0 0 1 1 *"), Folder::of("two", "0 0 1 1 *"));
     let first = Dev::on(&redis, &one, &[]);
     first.in_force(1).await;
     let mut second = Dev::on(&redis, &two, &[]);
@@ -164,13 +158,7 @@ async fn two_folders_on_one_redis_do_not_sweep_each_other() {
 #[tokio::test]
 async fn two_folders_on_one_redis_fire_each_its_own_and_do_not_wait_for_each_other() {
     let redis = RedisServer::start();
-    let folder = |name: &str| {
-        let text = named_queue(name, "q", "")
-            + "---\n"
-            + &task(name, "* * * * * *", "").replace("name: main", &format!("name: {name}"));
-        Folder::with(&[("all.yaml", text)])
-    };
-    let folders = [folder("one"), folder("two")];
+    let folders = ["one", "two"].map(|name| Folder::of(name, "* * * * * *"));
     let devs = folders.each_ref().map(|folder| Dev::on(&redis, folder, &[]));
     for (dev, ours, theirs) in
         [(&devs[0], "default/one", "default/two"), (&devs[1], "default/two", "default/one")]

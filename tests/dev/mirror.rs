@@ -55,14 +55,9 @@ async fn asynqs_tools_see_manifests_edits_and_deletions_within_two_seconds_and_n
 async fn of_two_local_modes_one_lists_all_schedules_and_the_other_takes_over_when_it_is_killed() {
     let redis = RedisServer::start();
     let broker = Broker::connect(&redis.endpoint()).await.unwrap();
-    let folder = |name: &str, day: u8| {
-        let queue = queue("").replace("name: main", &format!("name: {name}"));
-        let task = task(name, &format!("0 0 {day} 1 *"), "").replace("name: main", &format!("name: {name}"));
-        Folder::with(&[("all.yaml", format!("{queue}---\n{task}"))])
-    };
-    let folders = [folder("one", 1), folder("two", 2)];
-    let mut devs: Vec<_> = folders.iter().map(|folder| Dev::on(&redis, folder, &[])).collect();
     let both = ["0 0 1 1 *", "0 0 2 1 *"];
+    let folders = [Folder::of("one", both[0]), Folder::of("two", both[1])];
+    let mut devs: Vec<_> = folders.iter().map(|folder| Dev::on(&redis, folder, &[])).collect();
     devs[0].until("one list has both", async || specs(&broker).await == both).await;
     assert_eq!(redis.cli(["ZCARD", "asynq:schedulers"]), "1");
     let holder = redis.cli(["GET", "cronmill:schedulers:{cronmill}:turn"]);
